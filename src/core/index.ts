@@ -1,0 +1,7 @@
+export * from './dims.js'
+export * from './disposal.js'
+export * from './dtypes.js'
+export * from './errors.js'
+export * from './progress.js'
+export * from './random.js'
+export * from './tensor.js'

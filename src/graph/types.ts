@@ -1,0 +1,51 @@
+/** A graph as plain data: what the builder makes, the codec reads and writes, the census counts, and training differentiates. */
+
+import type { Dim } from '../core/dims.js'
+import type { DType } from '../core/dtypes.js'
+
+export type AttributeValue =
+  | number
+  | string
+  | readonly number[]
+  | readonly string[]
+  | { readonly float: number }
+  | GraphTensor
+  | Graph
+
+/** A named value with what is known of its type. Names are path-like: `backbone/layers.3/attn/q`. */
+export interface Value {
+  readonly name: string
+  readonly dtype: DType
+  readonly dims: readonly Dim[]
+}
+
+export interface GraphTensor {
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  /** Little-endian, row-major bytes. Called when the graph is encoded, one tensor at a time, so a 7B graph is never held in memory. Must give the same bytes each time. */
+  readonly bytes: () => Uint8Array
+  readonly byteLength: number
+}
+
+export interface GraphNode {
+  readonly name: string
+  readonly op: string
+  /** '' is ai.onnx. */
+  readonly domain: string
+  /** '' marks an absent optional input. */
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  readonly attributes: Readonly<Record<string, AttributeValue>>
+}
+
+export interface Graph {
+  readonly name: string
+  /** domain → opset version */
+  readonly opsets: Readonly<Record<string, number>>
+  readonly inputs: readonly Value[]
+  readonly outputs: readonly Value[]
+  readonly nodes: readonly GraphNode[]
+  readonly initializers: ReadonlyMap<string, GraphTensor>
+  /** Every value whose type is known, by name (inputs, initializers and intermediates). */
+  readonly values: ReadonlyMap<string, Value>
+}
