@@ -60,6 +60,8 @@ export interface Session extends Disposable {
     options?: RunOptions,
   ): Promise<Record<string, Tensor>>
   bind(): Binding
+  /** Ends profiling and gives the path of the trace. @throws M4Error `USAGE` when opened without `profilePrefix` */
+  endProfiling(): string
   dispose(): void
 }
 

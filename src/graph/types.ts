@@ -9,6 +9,7 @@ export type AttributeValue =
   | readonly number[]
   | readonly string[]
   | { readonly float: number }
+  | { readonly floats: readonly number[] }
   | GraphTensor
   | Graph
 
@@ -17,6 +18,11 @@ export interface Value {
   readonly name: string
   readonly dtype: DType
   readonly dims: readonly Dim[]
+  /**
+   * Set only for inputs and outputs of foreign files (and of their sub-graphs) whose ONNX type M4 has no name for:
+   * `tensor(string)`, `seq(tensor(float))`, or `unknown` where the file gives none. `dtype` and `dims` then mean nothing.
+   */
+  readonly foreignType?: string
 }
 
 export interface GraphTensor {

@@ -1,0 +1,138 @@
+/** The one table of architectures: adding a model is one file here and one row in it. */
+
+import { M4Error } from '../core/errors.js'
+import type { Graph } from '../graph/index.js'
+import { type BertConfig, bertConfig, bertEmbedGraph, bertShapes, bertWeights } from './bert.js'
+import type { EmbeddingKind } from './embedding.js'
+import {
+  type LlamaConfig,
+  LORA_SITE_PATHS,
+  type LoraSite,
+  llamaConfig,
+  llamaDecoderGraph,
+  llamaEmbedGraph,
+  llamaShapes,
+  llamaWeights,
+  loraSites,
+  padHeads,
+} from './llama.js'
+import { logMelGraph, WHISPER_LOG_MEL } from './log-mel.js'
+import type { QuantisationPlan } from './quantise.js'
+import { randomWeights } from './random-weights.js'
+import type { Weights, WeightTensor } from './weights.js'
+import {
+  type WhisperConfig,
+  whisperConfig,
+  whisperCrossGraph,
+  whisperDecoderGraph,
+  whisperEncoderGraph,
+  whisperHeadWidth,
+  whisperShapes,
+  whisperWeights,
+} from './whisper.js'
+
+/** What a checkpoint says of itself, whatever its format. */
+export interface CheckpointFacts {
+  readonly format: string
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly weights: Weights
+}
+
+/** Choices of the recipe. */
+export interface ModuleOptions {
+  readonly quantisation: QuantisationPlan
+  readonly embedding: EmbeddingKind
+  readonly loraSites: readonly LoraSite[]
+}
+
+/** Adapters attach to the module that has one of these (see `Abi` in firmware/manifest.ts). */
+export interface AdapterSurface {
+  readonly layers: number
+  readonly width: number
+  readonly vocabulary: number
+  readonly kvHeads: number
+  readonly headWidth: number
+  readonly sourceHeadWidth: number
+  readonly sites: Readonly<
+    Record<string, { path: string; in: number; parts: readonly { name: string; out: number }[] }>
+  >
+}
+
+export interface Architecture<C> {
+  /** Hyper-parameters out of the checkpoint's own facts. @throws M4Error `FORMAT_INVALID` when one is missing */
+  configure(facts: CheckpointFacts): C
+  /** The checkpoint's tensors under our names, ready for the graphs. */
+  weights(config: C, weights: Weights): Map<string, WeightTensor>
+  /** Weights of the same names and shapes, seeded. */
+  random(config: C, seed: number): Map<string, WeightTensor>
+  /** Purpose → graph, made when asked for. */
+  graphs(config: C, weights: ReadonlyMap<string, WeightTensor>, options: ModuleOptions): Record<string, () => Graph>
+  /** What the runtime needs to know of the graphs. */
+  runtimeConfig(config: C): Record<string, unknown>
+  adapters?(config: C, options: ModuleOptions): AdapterSurface
+}
+
+const llama: Architecture<LlamaConfig> = {
+  configure: llamaConfig,
+  weights: llamaWeights,
+  random: (config, seed) => randomWeights(llamaShapes(padHeads(config)), () => config.layers, seed),
+  graphs: (config, weights, options) => ({
+    embed: () => llamaEmbedGraph(weights, options.embedding),
+    decode: () => llamaDecoderGraph(padHeads(config), weights, options),
+  }),
+  runtimeConfig: (config) => ({ ...padHeads(config) }),
+  adapters: (config, options) => {
+    const padded = padHeads(config)
+    const sites = loraSites(padded)
+    return {
+      layers: config.layers,
+      width: config.width,
+      vocabulary: config.vocabulary,
+      kvHeads: config.kvHeads,
+      headWidth: padded.headWidth,
+      sourceHeadWidth: config.headWidth,
+      sites: Object.fromEntries(
+        options.loraSites.map((site) => [site, { ...sites[site], path: LORA_SITE_PATHS[site] }]),
+      ),
+    }
+  },
+}
+
+const whisper: Architecture<WhisperConfig> = {
+  configure: whisperConfig,
+  weights: whisperWeights,
+  random: (config, seed) =>
+    randomWeights(
+      whisperShapes(config),
+      (name) => (name.startsWith('enc/') ? config.encoderLayers : config.decoderLayers),
+      seed,
+    ),
+  graphs: (config, weights, { quantisation }) => ({
+    logMel: () => logMelGraph({ ...WHISPER_LOG_MEL, melBands: config.melBands }),
+    encode: () => whisperEncoderGraph(config, weights, quantisation),
+    cross: () => whisperCrossGraph(config, weights, quantisation),
+    decode: () => whisperDecoderGraph(config, weights, quantisation),
+  }),
+  runtimeConfig: (config) => ({ ...config, headWidth: whisperHeadWidth(config) }),
+}
+
+const bert: Architecture<BertConfig> = {
+  configure: bertConfig,
+  weights: bertWeights,
+  random: (config, seed) => randomWeights(bertShapes(config), () => config.layers, seed),
+  graphs: (config, weights, options) => ({ embed: () => bertEmbedGraph(config, weights, options) }),
+  runtimeConfig: (config) => ({ ...config }),
+}
+
+export const ARCHITECTURES = { llama, whisper, bert } as const
+export type ArchitectureName = keyof typeof ARCHITECTURES
+
+/** The row of the table, its configuration type hidden: the caller only passes what `configure` gave back in. */
+export function architecture(name: ArchitectureName): Architecture<never> & Architecture<unknown> {
+  const found = ARCHITECTURES[name] as unknown as (Architecture<never> & Architecture<unknown>) | undefined
+  if (!found)
+    throw new M4Error('UNKNOWN_NAME', `Unknown architecture "${name}".`, {
+      hint: `Known: ${Object.keys(ARCHITECTURES).join(', ')}.`,
+    })
+  return found
+}

@@ -1,0 +1,11 @@
+/** Tokenizers: any checkpoint's vocabulary → `tokenizer.json` at build time → text to ids and back at run time. */
+
+export { fromGguf } from './gguf.js'
+export { loadTokenizer } from './load.js'
+export { fromSentencePiece } from './sentencepiece.js'
+export { fromTiktoken } from './tiktoken.js'
+export { tinyTokenizer } from './tiny.js'
+export type { AddedToken, TokenizerJson, TokenRoles } from './tokenizer-json.js'
+export type { DecodeOptions, DecodeStream, EncodeOptions, Tokenizer, TokenizerKind } from './types.js'
+export { fromGgmlWhisper, whisperSpecials } from './whisper.js'
+export { whisperSuppress } from './whisper-suppress.js'
