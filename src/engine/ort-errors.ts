@@ -13,7 +13,7 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = Object.freeze({
 /** Tried in order. They come before the status code, because ONNX Runtime files many different failures under `FAIL`. */
 const BY_TEXT: readonly (readonly [pattern: RegExp, code: ErrorCode])[] = [
   [
-    /shape verification failed|invalid dimensions for input|invalid rank for input|unexpected input data type/i,
+    /shape verification failed|output OrtValue provided for output|invalid dimensions for input|invalid rank for input|unexpected input data type/i,
     'SHAPE_MISMATCH',
   ],
   [/bad_alloc|failed to allocate memory|out of memory|array buffer allocation failed/i, 'OUT_OF_MEMORY'],

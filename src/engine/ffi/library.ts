@@ -58,8 +58,8 @@ export async function loadLibrary(): Promise<OrtLibrary> {
   } catch (cause) {
     throw unavailable('the native module koffi cannot be loaded.', cause)
   }
+  enlargeStack(koffi)
   try {
-    koffi.config({ async_stack_size: ASYNC_STACK_BYTES })
     keptForEver ??= koffi.load(path)
   } catch (cause) {
     throw unavailable(`${path} cannot be loaded: ${(cause as Error).message}.`, cause)
@@ -70,6 +70,20 @@ export async function loadLibrary(): Promise<OrtLibrary> {
       `the function table was verified against ONNX Runtime ${VERIFIED_RELEASE}, but ${path} is ${bound?.version ?? 'older than 1.22'}.`,
     )
   return { koffi, api: bound.api, path, version: bound.version }
+}
+
+/** koffi takes settings only before anyone in the process loads a library with it. */
+function enlargeStack(koffi: Koffi): void {
+  const current = (koffi.config() as { async_stack_size: number }).async_stack_size
+  if (current >= ASYNC_STACK_BYTES) return
+  try {
+    koffi.config({ async_stack_size: ASYNC_STACK_BYTES })
+  } catch (cause) {
+    throw unavailable(
+      `koffi was used before with stacks of ${current} bytes for asynchronous calls, and ONNX Runtime needs ${ASYNC_STACK_BYTES}; open the engine first.`,
+      cause,
+    )
+  }
 }
 
 export function unavailable(reason: string, cause?: unknown): M4Error {

@@ -122,7 +122,8 @@ export class JsBinding extends Handle implements Binding {
     this.#session.assertLive('run')
     if (this.disposed) throw new M4Error('DISPOSED', 'run: this binding was disposed while it waited.')
     try {
-      return await this.#session.native.run(feeds, fetches)
+      // Errors come back with their text; without the option onnxruntime-web also writes them to stderr.
+      return await this.#session.native.run(feeds, fetches, { logSeverityLevel: 4 })
     } catch (error) {
       throw ortError('Running the graph', messageOf(error), undefined, error)
     }

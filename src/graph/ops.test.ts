@@ -1,0 +1,60 @@
+/** Every shape rule against ONNX Runtime itself: one-node models, inferred types and expected values against what comes out. */
+
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { describe, expect, test } from 'vitest'
+import { halfToFloat } from '../core/dtypes.js'
+import { isOpen, OPS } from './index.js'
+import { encodeModel } from './proto/encode.js'
+import { caseFeeds, caseGraph } from './testing/case-model.js'
+import { ALL_OP_CASES, type CaseTensor, OP_CASES, type OpCase } from './testing/op-cases.js'
+
+/** Output name → what ONNX Runtime gave. */
+async function runCase(op: keyof typeof OPS, opCase: OpCase) {
+  const graph = caseGraph(op, opCase)
+  const session = await InferenceSession.create(await encodeModel(graph), { logSeverityLevel: 3, intraOpNumThreads: 1 })
+  const feeds = Object.entries(caseFeeds(opCase)).map(([name, { dtype, data, dims }]) => {
+    const bytes = dtype === 'bool' ? Uint8Array.from(data as Uint8Array) : data
+    return [name, new Tensor(dtype as Tensor.Type, bytes as Tensor.DataType, dims)] as const
+  })
+  const results = await session.run(Object.fromEntries(feeds))
+  await session.release()
+  return { graph, results }
+}
+
+const numbersOf = (tensor: Tensor): number[] =>
+  Array.from(tensor.data as ArrayLike<number | bigint>, (value) =>
+    tensor.type === 'float16' && tensor.data instanceof Uint16Array ? halfToFloat(Number(value)) : Number(value),
+  )
+
+function expectValues(got: Tensor, expected: CaseTensor, tolerance: number): void {
+  expect([got.type, got.dims]).toEqual([expected.dtype, expected.dims])
+  const values = numbersOf(got)
+  expected.values.forEach((want, i) => {
+    const error = Math.abs(values[i]! - want) / Math.max(1, Math.abs(want))
+    expect(error, `element ${i}: expected ${want}, got ${values[i]}`).toBeLessThanOrEqual(tolerance)
+  })
+}
+
+describe('operators against ONNX Runtime', () => {
+  test.each(ALL_OP_CASES.map(({ op, case: opCase }) => [`${op}: ${opCase.name}`, op, opCase] as const))(
+    '%s',
+    async (_, op, opCase) => {
+      const { graph, results } = await runCase(op, opCase)
+      for (const { name, dtype, dims } of graph.outputs) {
+        const got = results[name]!
+        expect(got.type).toBe(dtype)
+        // A size that only the run can tell is a symbol of its own; all others must be right.
+        expect(got.dims.map((size, i) => (isOpen(dims[i]!) ? dims[i] : size))).toEqual(dims)
+        const expected = opCase.expected?.[Number(name.slice(1))]
+        if (expected) expectValues(got, expected, opCase.tolerance ?? 1e-5)
+      }
+    },
+  )
+
+  test('every operator has cases, and nearly every case has expected values', () => {
+    expect(Object.keys(OP_CASES).sort()).toEqual(Object.keys(OPS).sort())
+    expect(ALL_OP_CASES.filter(({ case: { expected } }) => !expected).length).toBeLessThan(10)
+    const names = ALL_OP_CASES.map(({ op, case: { name } }) => `${op}/${name}`)
+    expect(new Set(names).size).toBe(names.length)
+  })
+})

@@ -1,0 +1,251 @@
+/**
+ * The contract of the runtime: what may be asked of a firmware, what comes back while it works, and the report that ends every
+ * answer. Plain data throughout, so that a service can carry it and a test can write it down.
+ */
+
+import type { AdapterTensors } from '../adapters/types.js'
+import type { Role } from '../firmware/manifest.js'
+import type { SamplingOptions } from './sampling.js'
+import type { Calibration, LabelScore } from './score.js'
+
+interface Common {
+  /** Gives up within one decode step or one prefill chunk; the events end with the error `ABORTED`. */
+  readonly signal?: AbortSignal | undefined
+}
+
+interface Adapted {
+  /** The answer is that of the base plus this adapter. Same rank-0 graph, so the base itself is never touched. */
+  readonly adapter?: AdapterTensors | undefined
+}
+
+interface Decoded {
+  /**
+   * Most tokens to generate. Prompt + maxTokens beyond the context is the error `CONTEXT_OVERFLOW`.
+   * Default: 256, or what the context still holds where that is less.
+   */
+  readonly maxTokens?: number | undefined
+  /** Default: greedy. */
+  readonly sampling?: SamplingOptions | undefined
+  /** Texts that end the answer; they are not part of it. */
+  readonly stop?: readonly string[] | undefined
+}
+
+export interface ChatMessage {
+  readonly role: 'system' | 'user' | 'assistant'
+  readonly content: string
+}
+
+export interface LineExample {
+  readonly input: string
+  readonly output: string
+}
+
+export interface LineNames {
+  readonly input: string
+  readonly output: string
+}
+
+/** Continues a prompt as it stands, or answers a conversation through the model's chat template. */
+export type GenerateRequest = { readonly task: 'generate' } & Common &
+  Adapted &
+  Decoded &
+  (
+    | { readonly prompt: string; readonly messages?: undefined }
+    | { readonly messages: readonly ChatMessage[]; readonly prompt?: undefined }
+  )
+
+/** Few-shot prompt of lines (`Q: …` / `A: …`); the answer is the rest of the last line. */
+export interface CompleteRequest extends Common, Adapted, Decoded {
+  readonly task: 'complete'
+  readonly input: string
+  readonly examples?: readonly LineExample[]
+  readonly instruction?: string
+  /** Default: `Q` and `A`. */
+  readonly names?: LineNames
+}
+
+/** Chooses the label that the backbone finds most probable behind the text. */
+export interface ClassifyRequest extends Common, Adapted {
+  readonly task: 'classify'
+  readonly text: string
+  readonly labels: readonly string[]
+  readonly examples?: readonly { readonly text: string; readonly label: string }[]
+  readonly instruction?: string
+  /** Default: `Text` and `Label`. */
+  readonly names?: LineNames
+  /** Prompt of one's own, `{}` standing for the text and the label following it directly: what an adapter was trained on. */
+  readonly template?: string
+  /**
+   * Takes away how much the model favours each label whatever the text (49 % → 87 % on SST-2): 20 or so unlabelled texts, or
+   * the calibration that an earlier answer gave.
+   */
+  readonly calibration?: readonly string[] | Calibration
+}
+
+/** Sound: a WAV file, or mono samples. */
+export type Sound =
+  | { readonly wav: Uint8Array; readonly samples?: undefined }
+  | { readonly samples: Float32Array; readonly sampleRateHz: number; readonly wav?: undefined }
+
+export interface TranscribeRequest extends Common {
+  readonly task: 'transcribe'
+  readonly sound: Sound
+  readonly maxTokens?: number
+}
+
+/** Path 1: AUD-I hears, its transcript goes into a prompt, the backbone answers. */
+export interface ListenRequest extends Common, Adapted, Decoded {
+  readonly task: 'listen'
+  readonly sound: Sound
+  /** Prompt with `{}` where the transcript goes. Default: a line prompt of `examples`. */
+  readonly template?: string
+  readonly examples?: readonly LineExample[]
+  readonly instruction?: string
+  readonly names?: LineNames
+}
+
+interface Windowed {
+  /** What to do with a text longer than the encoder's context. Default: the error `CONTEXT_OVERFLOW`. `mean`: the mean over windows. */
+  readonly window?: 'mean' | undefined
+}
+
+export interface EmbedRequest extends Common, Windowed {
+  readonly task: 'embed'
+  readonly texts: readonly string[]
+}
+
+export interface SimilarityRequest extends Common, Windowed {
+  readonly task: 'similarity'
+  readonly texts: readonly string[]
+  /** Rows of the answer are `texts`, columns these. Default: `texts` again. */
+  readonly others?: readonly string[]
+}
+
+/** Zero-shot choice among labels by closeness in the joint space; the backbone sleeps. */
+export interface MatchRequest extends Common, Windowed {
+  readonly task: 'match'
+  readonly texts: readonly string[]
+  readonly labels: readonly string[]
+  /** What each label means, in a sentence; better than its bare name (72.3 against 63.7 % on AG News). */
+  readonly descriptions?: Readonly<Record<string, string>>
+  /** For labels without a description. Default: `This text is about {}.` */
+  readonly template?: string
+}
+
+export type Request =
+  | GenerateRequest
+  | CompleteRequest
+  | ClassifyRequest
+  | TranscribeRequest
+  | ListenRequest
+  | EmbedRequest
+  | SimilarityRequest
+  | MatchRequest
+
+export type Task = Request['task']
+export type RequestOf<T extends Task> = Extract<Request, { task: T }>
+
+/** `eos`: the model ended; `stop`: a stop text came; `length`: maxTokens were used up. */
+export type FinishReason = 'eos' | 'stop' | 'length'
+
+export interface TextOutput {
+  /** Equal to the `token` events' texts, joined. */
+  readonly text: string
+  readonly finishReason: FinishReason
+}
+
+export interface ClassifyOutput {
+  readonly label: string
+  /** Best first. */
+  readonly scores: readonly LabelScore[]
+  /** What was subtracted; give it back with the next text to spare the work. */
+  readonly calibration?: Calibration
+}
+
+/** One window of at most 30 s. */
+export interface TranscriptPart {
+  readonly text: string
+  readonly startS: number
+  readonly endS: number
+  /** `loop`: the decoder repeated itself and was stopped; `silence`: nothing was said. */
+  readonly finishReason: 'eos' | 'length' | 'loop' | 'silence'
+}
+
+export interface Transcript {
+  /** Empty when nothing was said. */
+  readonly text: string
+  readonly parts: readonly TranscriptPart[]
+  readonly durationS: number
+}
+
+export interface MatchOutput {
+  /** Per text: all labels, nearest first, with their cosine. */
+  readonly matches: readonly {
+    readonly label: string
+    readonly scores: readonly { readonly label: string; readonly similarity: number }[]
+  }[]
+}
+
+export interface Outputs {
+  readonly generate: TextOutput
+  readonly complete: TextOutput
+  readonly classify: ClassifyOutput
+  readonly transcribe: Transcript
+  readonly listen: TextOutput & { readonly transcript: Transcript }
+  /** Unit vectors, [texts][C]. */
+  readonly embed: { readonly embeddings: readonly Float32Array[]; readonly width: number }
+  /** Cosines, [texts][others]. */
+  readonly similarity: { readonly similarities: readonly (readonly number[])[] }
+  readonly match: MatchOutput
+}
+
+export type Event<T extends Task = Task> =
+  | { readonly type: 'transcript'; readonly text: string }
+  | { readonly type: 'token'; readonly text: string; readonly id: number }
+  | { readonly type: 'answer'; readonly output: Outputs[T]; readonly report: Report }
+
+/** Always the last event. */
+export type Answer<T extends Task = Task> = Extract<Event<T>, { type: 'answer' }>
+
+/** Paths of DESIGN §2: 1 encoder → backbone, 2 backbone, 3 encoders, 4 a generator alone. */
+export type PathNumber = 1 | 2 | 3 | 4
+
+export interface ModuleReport {
+  readonly role: Role
+  readonly architecture: string
+  /** Bytes of its weights on disk. */
+  readonly weightBytes: number
+  /** Whether this request woke it. */
+  readonly loaded: 'now' | 'before'
+  /** 0 when it was loaded before. */
+  readonly loadMs: number
+}
+
+export interface TokenCounts {
+  /** Of the backbone's prompt, begin-of-text included. */
+  prompt: number
+  /** Of the prompt, those whose keys and values were still there from an earlier request. */
+  reused: number
+  generated: number
+  /** Tokens of labels whose probability was read. */
+  scored: number
+  /** Read by an encoder of text. */
+  encoded: number
+  /** Written by the speech decoder. */
+  transcribed: number
+}
+
+export interface Report {
+  readonly path: PathNumber
+  readonly task: Task
+  /** The modules that woke up, in order of use. */
+  readonly modules: readonly ModuleReport[]
+  /** Sum over `modules`. */
+  readonly weightBytes: number
+  readonly stages: readonly { readonly name: string; readonly ms: number }[]
+  readonly totalMs: number
+  readonly tokens: Readonly<TokenCounts>
+  /** Only, and always, on answers of random weights: they mean nothing. */
+  readonly random?: true
+  readonly image: { readonly name: string; readonly version: string; readonly digest: string }
+}
