@@ -148,5 +148,8 @@ function readJson(path: string): JsonObject {
     throw new M4Error('FORMAT_INVALID', `${basename(path)} is larger than any index of shards.`, {
       hint: 'Name the checkpoint itself.',
     })
-  return parseJson(path, onDisk(path, () => readFileSync(path, 'utf8')))
+  return parseJson(
+    path,
+    onDisk(path, () => readFileSync(path, 'utf8')),
+  )
 }

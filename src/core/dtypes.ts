@@ -77,6 +77,21 @@ export function floatToHalf(value: number): number {
   return sign | (rounded >>> 13)
 }
 
+/** Numbers as IEEE half bits. */
+export function toHalf(values: Float32Array): Uint16Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
+  const out = new Uint16Array(values.length)
+  for (let i = 0; i < out.length; i++) {
+    const magnitude = bits[i]! & 0x7fffffff
+    // The common case in line: a normal number that stays one; the rest by the full rules.
+    out[i] =
+      magnitude >= 0x38800000 && magnitude < 0x477ff000
+        ? ((bits[i]! >>> 16) & 0x8000) | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
+        : floatToHalf(values[i]!)
+  }
+  return out
+}
+
 /** Any numeric data as float32: halves and bfloat16 are decoded, float32 is returned as it is. */
 export function toFloat32(dtype: DType, data: DataOf): Float32Array {
   if (dtype === 'float32') return data as Float32Array

@@ -44,6 +44,7 @@ export function ortError(doing: string, text: string, status?: number, cause?: u
   })
 }
 
-export function aborted(signal: AbortSignal | undefined): M4Error {
-  return new M4Error('ABORTED', 'The run was cancelled.', { cause: signal?.reason })
+/** @param stopped true when the run was cut short, false when it had ended before the abort was seen */
+export function aborted(signal: AbortSignal | undefined, stopped: boolean): M4Error {
+  return new M4Error('ABORTED', 'The run was cancelled.', { cause: signal?.reason, details: { stopped } })
 }

@@ -55,7 +55,7 @@ export async function openWebEngine(threads: number): Promise<Engine> {
         return await engine.createSession(model, options)
       } catch (error) {
         if ('path' in model && isM4Error(error, 'FILE_NOT_FOUND'))
-          throw new M4Error('FILE_NOT_FOUND', `Loading ${model.path} with onnxruntime-web: ${error.message}`, {
+          throw new M4Error('FILE_NOT_FOUND', error.message, {
             hint: 'onnxruntime-web does not look for external data beside a model: give `bytes` and `externalData`.',
             cause: error,
           })

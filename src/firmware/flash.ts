@@ -114,10 +114,14 @@ export async function rollback(home: string): Promise<DeviceState> {
     const target = state.active && otherSlot(state.active)
     const record = target ? state.slots[target] : undefined
     if (!target || record?.state !== 'good')
-      throw new M4Error('NOT_AVAILABLE', `There is no slot to roll back to: the other one is ${record?.state ?? 'empty'}.`, {
-        hint: 'Flash the image that you want.',
-        details: { active: state.active, other: record?.state ?? 'empty' },
-      })
+      throw new M4Error(
+        'NOT_AVAILABLE',
+        `There is no slot to roll back to: the other one is ${record?.state ?? 'empty'}.`,
+        {
+          hint: 'Flash the image that you want.',
+          details: { active: state.active, other: record?.state ?? 'empty' },
+        },
+      )
     allowRollbackIndex(state, record, 'Rolling back')
     const { digest } = await openImage(slotFolder(home, target))
     if (digest !== record.digest)

@@ -132,10 +132,14 @@ export async function resolveImage(nameOrPath: string, options: { readonly home?
     })
   const built = join(home, 'images', nameOrPath)
   if (nameOrPath !== '' && (await hasManifest(built))) return built
-  throw new M4Error('FILE_NOT_FOUND', `No image "${nameOrPath}": neither a folder nor built in ${join(home, 'images')}.`, {
-    hint: `Build it with \`m4fm build ${nameOrPath || 'lite'}\` (recipes: \`m4fm build --list\`; \`m4fm build lite\` is the default).`,
-    details: { name: nameOrPath, home },
-  })
+  throw new M4Error(
+    'FILE_NOT_FOUND',
+    `No image "${nameOrPath}": neither a folder nor built in ${join(home, 'images')}.`,
+    {
+      hint: `Build it with \`m4fm build ${nameOrPath || 'lite'}\` (recipes: \`m4fm build --list\`; \`m4fm build lite\` is the default).`,
+      details: { name: nameOrPath, home },
+    },
+  )
 }
 
 const hasManifest = (folder: string): Promise<boolean> =>

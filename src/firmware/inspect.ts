@@ -27,6 +27,8 @@ export interface Inspection {
 export interface ModuleInspection {
   readonly role: Role
   readonly architecture: string
+  /** What it is, e.g. `Whisper base.en`. */
+  readonly title: string
   readonly parameters: number
   readonly weightBytes: number
   readonly quantisation: string
@@ -52,12 +54,23 @@ export function inspectManifest(manifest: Manifest): Omit<Inspection, 'path'> {
   const modules = ROLES.flatMap((role): ModuleInspection[] => {
     const module = manifest.modules[role]
     if (!module) return []
-    const { architecture, parameters, weightBytes, quantisation } = module
+    const { architecture, title, parameters, weightBytes, quantisation } = module
     const graphs = Object.entries(module.graphs).map(([graph, { model, data, inputs, outputs }]) => {
       const bytes = [...new Set([model, ...data])].reduce((sum, blob) => sum + manifest.blobs[blob]!.bytes, 0)
       return { name: graph, bytes, inputs, outputs }
     })
-    return [{ role, architecture, parameters, weightBytes, quantisation, graphs, files: Object.keys(module.files).sort() }]
+    return [
+      {
+        role,
+        architecture,
+        title,
+        parameters,
+        weightBytes,
+        quantisation,
+        graphs,
+        files: Object.keys(module.files).sort(),
+      },
+    ]
   })
   return {
     digest: manifestDigest(manifest),
@@ -87,18 +100,22 @@ export function formatInspection(image: Omit<Inspection, 'path'>): string {
       ['rollback index', String(image.rollbackIndex)],
       ['built with', `m4fm ${builtWith.m4fm}, ONNX Runtime ${builtWith.onnxruntime}`],
       ['size', `${formatBytes(image.totalBytes)}, ${formatCount(image.parameters)} parameters`],
-      ['ABI', `${abi.id}: ${abi.layers} layers, width ${abi.width}, ${abi.vocabulary} tokens, head width ${abi.headWidth}`],
+      [
+        'ABI',
+        `${abi.id}: ${abi.layers} layers, width ${abi.width}, ${abi.vocabulary} tokens, head width ${abi.headWidth}`,
+      ],
       ['adapter sites', Object.entries(abi.sites).map(formatSite).join(', ') || 'none'],
     ]),
     `modules\n${indent(
       table([
-        ['role', 'architecture', 'parameters', 'size', 'weights'],
-        ...image.modules.map(({ role, architecture, parameters, weightBytes, quantisation }) => [
+        ['role', 'architecture', 'parameters', 'size', 'weights', 'what'],
+        ...image.modules.map(({ role, architecture, title, parameters, weightBytes, quantisation }) => [
           role,
           architecture,
           formatCount(parameters),
           formatBytes(weightBytes),
           quantisation,
+          title,
         ]),
       ]),
     )}`,

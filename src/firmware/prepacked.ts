@@ -35,9 +35,13 @@ export interface PrepackedIndex {
 /** Folder of the files for one CPU. @throws M4Error `INVALID_REQUEST` for a key that is not one plain folder name */
 export function prepackedFolder(image: string, cpuKey: string): string {
   if (!/^[\w-][\w.-]*$/.test(cpuKey))
-    throw new M4Error('INVALID_REQUEST', `CPU key ${JSON.stringify(cpuKey)}: expected letters, digits, ".", "-" or "_".`, {
-      hint: 'Pass what cpuKey(engine) returns.',
-    })
+    throw new M4Error(
+      'INVALID_REQUEST',
+      `CPU key ${JSON.stringify(cpuKey)}: expected letters, digits, ".", "-" or "_".`,
+      {
+        hint: 'Pass what cpuKey(engine) returns.',
+      },
+    )
   return join(image, 'prepacked', cpuKey)
 }
 
@@ -70,8 +74,7 @@ export async function readPrepackedIndex(
   }
   const expected = { format: PREPACKED_FORMAT, cpuKey, image: digest } as const
   for (const key of ['format', 'cpuKey', 'image'] as const)
-    if (index?.[key] !== expected[key])
-      fail(`expected ${key} "${expected[key]}", got ${JSON.stringify(index?.[key])}.`)
+    if (index?.[key] !== expected[key]) fail(`expected ${key} "${expected[key]}", got ${JSON.stringify(index?.[key])}.`)
   if (typeof index?.graphs !== 'object' || index.graphs === null) return fail('"graphs" must be an object.')
   for (const [name, files] of Object.entries(index.graphs))
     for (const part of [files?.model, files?.data])

@@ -14,17 +14,27 @@ import type { Image } from './image.js'
 import type { Role } from './manifest.js'
 import { graphsOf } from './prepack.js'
 
+const PROBE_TOKENS = 2
 /**
  * Size of each symbolic dimension in the probe (letters of core/dims). Others get `OTHER_SIZE`.
- * S is the capacity of the KV cache: at least T. N must hold a few windows of a front end.
+ * S is the capacity of the KV cache: exactly T, because attention leaves what lies beyond the step unwritten in a cache that is
+ * not bound in place. N must hold a few windows of a front end.
  */
-const PROBE_SIZES: Readonly<Record<string, number>> = Object.freeze({ B: 1, T: 2, S: 4, J: 1, P: 4, M: 80, N: 16_000 })
+const PROBE_SIZES: Readonly<Record<string, number>> = Object.freeze({
+  B: 1,
+  T: PROBE_TOKENS,
+  S: PROBE_TOKENS,
+  J: 1,
+  P: 4,
+  M: 80,
+  N: 16_000,
+})
 const OTHER_SIZE = 2
 
 /** Integer inputs whose values depend on the sizes; all others get 1, 0, 1, 0, … (token ids, masks, positions, indices). */
 const PROBE_VALUES: Readonly<Record<string, number>> = Object.freeze({
-  seqlens_k: PROBE_SIZES['T']! - 1,
-  total_sequence_length: PROBE_SIZES['T']!,
+  seqlens_k: PROBE_TOKENS - 1,
+  total_sequence_length: PROBE_TOKENS,
   logit_idx: 0,
 })
 
@@ -126,9 +136,13 @@ function probeSize(dim: Dim, input: string): number {
     let product = 1
     for (const factor of term.split('*')) {
       if (!/^(\d+|\?|[A-Za-z_]\w*)$/.test(factor))
-        throw new M4Error('FORMAT_UNSUPPORTED', `input ${input} has the size "${dim}", which no probe can be made for.`, {
-          hint: 'Inputs take sizes such as T, 2*T or P+T.',
-        })
+        throw new M4Error(
+          'FORMAT_UNSUPPORTED',
+          `input ${input} has the size "${dim}", which no probe can be made for.`,
+          {
+            hint: 'Inputs take sizes such as T, 2*T or P+T.',
+          },
+        )
       product *= /^\d/.test(factor) ? Number(factor) : (PROBE_SIZES[factor] ?? OTHER_SIZE)
     }
     sum += product
@@ -142,7 +156,11 @@ function requireFinite(name: string, { dtype, data, dims }: Tensor): void {
   if (!REAL.has(dtype)) return
   const at = toFloat32(dtype, data).findIndex((value) => !Number.isFinite(value))
   if (at >= 0)
-    throw new M4Error('ENGINE', `output ${name} [${dims.join(', ')}] holds a value that is not finite at element ${at}.`, {
-      details: { output: name, element: at },
-    })
+    throw new M4Error(
+      'ENGINE',
+      `output ${name} [${dims.join(', ')}] holds a value that is not finite at element ${at}.`,
+      {
+        details: { output: name, element: at },
+      },
+    )
 }

@@ -9,14 +9,14 @@
  *   const graph = g.build()
  */
 
-import { type Dim, elementCount, formatDims } from '../core/dims.js'
+import { type Dim, formatDims } from '../core/dims.js'
 import { allocate, type DataOf, type DType } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
 import { assembleGraph } from './build-graph.js'
 import { canonical, freshSymbol, unifyDims } from './dims-algebra.js'
 import { type AttributesOf, OPS, type OpName } from './ops.js'
 import { graphAttributes, inferNode, type Typed } from './shapes.js'
-import { tensorFrom } from './tensors.js'
+import { smallIntegers, tensorFrom } from './tensors.js'
 import type { Graph, GraphNode, GraphTensor, Value } from './types.js'
 
 /** Operands of an operator; undefined where an optional one is absent. */
@@ -54,7 +54,7 @@ export interface Scope {
 
 /** Elements above which a constant is named by number, not by content. */
 const NAMED_ELEMENTS = 8
-/** Integer constants up to this many elements are followed through shape arithmetic. */
+/** Results up to this many elements are followed through shape arithmetic. */
 const TRACKED_ELEMENTS = 64
 
 export class GraphBuilder implements Scope {
@@ -98,6 +98,8 @@ export class GraphBuilder implements Scope {
   initializer(name: string, tensor: GraphTensor): Value {
     const value = this.#define({ name, dtype: tensor.dtype, dims: tensor.dims })
     this.#initializers.set(name, tensor)
+    const content = smallIntegers(name, tensor)
+    if (content) this.#contents.set(name, content)
     return value
   }
 
@@ -231,7 +233,6 @@ export class GraphBuilder implements Scope {
     const label =
       list.length > NAMED_ELEMENTS ? `${dims.join('x')}#${this.#constants.size}` : dims.length === 0 ? text : shape
     const value = this.initializer(`constants/${dtype}/${label}`, tensorFrom(dtype, dims, data as DataOf<typeof dtype>))
-    if (dtype !== 'float32' && elementCount(dims) <= TRACKED_ELEMENTS) this.#contents.set(value.name, list)
     this.#constants.set(key, value)
     return value
   }

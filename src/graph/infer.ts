@@ -2,12 +2,11 @@
 
 import type { Dim } from '../core/dims.js'
 import { isM4Error, type M4Error } from '../core/errors.js'
-import { viewAs } from '../core/tensor.js'
 import { freshSymbol } from './dims-algebra.js'
 import { type OpName, signatureOf } from './ops.js'
 import { inferNode, type Typed } from './shapes.js'
-import { readTensor } from './tensors.js'
-import type { Graph, GraphNode, GraphTensor, Value } from './types.js'
+import { smallIntegers } from './tensors.js'
+import type { Graph, GraphNode, Value } from './types.js'
 
 export interface InferOptions {
   /**
@@ -17,9 +16,6 @@ export interface InferOptions {
   readonly onProblem?: (node: GraphNode, problem: M4Error) => void
 }
 
-/** Integer initializers up to this size may be shapes. */
-const TRACKED_BYTES = 512
-
 /**
  * The graph with `values` completed where operators are known. Sub-graphs are left as they are.
  * @throws M4Error of the first node that the rules refuse, unless `onProblem` is given
@@ -28,7 +24,7 @@ export function inferTypes(graph: Graph, { onProblem }: InferOptions = {}): Grap
   const values = new Map(graph.values)
   const contents = new Map<string, readonly Dim[]>()
   for (const [name, tensor] of graph.initializers) {
-    const content = integersOf(name, tensor)
+    const content = smallIntegers(name, tensor)
     if (content) contents.set(name, content)
   }
   let symbols = 0
@@ -73,9 +69,4 @@ function typedInput(
 function bestKnown(inferred: readonly Dim[], declared: Value | undefined): readonly Dim[] {
   if (declared?.dims.length !== inferred.length) return inferred
   return inferred.map((dim, i) => (typeof dim === 'string' && declared.dims[i] !== '?' ? declared.dims[i]! : dim))
-}
-
-function integersOf(name: string, tensor: GraphTensor): readonly number[] | undefined {
-  const small = (tensor.dtype === 'int64' || tensor.dtype === 'int32') && tensor.byteLength <= TRACKED_BYTES
-  return small ? Array.from(viewAs(tensor.dtype, readTensor(name, tensor)), Number) : undefined
 }

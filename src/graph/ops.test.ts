@@ -3,14 +3,14 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { describe, expect, test } from 'vitest'
 import { halfToFloat } from '../core/dtypes.js'
-import { isOpen, OPS } from './index.js'
+import { isOpen, OPS, type OpName, type OpSignature } from './index.js'
 import { encodeModel } from './proto/encode.js'
+import { graphAttributes } from './shapes.js'
 import { caseFeeds, caseGraph } from './testing/case-model.js'
 import { ALL_OP_CASES, type CaseTensor, OP_CASES, type OpCase } from './testing/op-cases.js'
 
 /** Output name → what ONNX Runtime gave. */
-async function runCase(op: keyof typeof OPS, opCase: OpCase) {
-  const graph = caseGraph(op, opCase)
+async function runCase(op: OpName, opCase: OpCase, graph = caseGraph(op, opCase)) {
   const session = await InferenceSession.create(await encodeModel(graph), { logSeverityLevel: 3, intraOpNumThreads: 1 })
   const feeds = Object.entries(caseFeeds(opCase)).map(([name, { dtype, data, dims }]) => {
     const bytes = dtype === 'bool' ? Uint8Array.from(data as Uint8Array) : data
@@ -50,6 +50,29 @@ describe('operators against ONNX Runtime', () => {
       }
     },
   )
+
+  test.each(Object.keys(OPS) as OpName[])('%s: attributes and defaults are those of the runtime', async (op) => {
+    const opCase = (OP_CASES[op] as readonly OpCase[])[0]!
+    const graph = caseGraph(op, opCase)
+    const [node] = graph.nodes
+    const specs: OpSignature['attributes'] = OPS[op].attributes
+    const defaults = Object.fromEntries(
+      Object.entries(specs).flatMap(([name, spec]) => (spec.default === undefined ? [] : [[name, spec.default]])),
+    )
+    const explicit = { ...graphAttributes(op, defaults), ...node!.attributes }
+    const { results } = await runCase(op, opCase)
+    // The runtime refuses attributes that it does not know.
+    const again = await runCase(op, opCase, { ...graph, nodes: [{ ...node!, attributes: explicit }] })
+    for (const [name, tensor] of Object.entries(results))
+      expect(numbersOf(again.results[name]!)).toEqual(numbersOf(tensor))
+  })
+
+  test('an attribute that the runtime does not know is refused', async () => {
+    const [opCase] = OP_CASES.Add
+    const graph = caseGraph('Add', opCase!)
+    const foreign = { ...graph, nodes: [{ ...graph.nodes[0]!, attributes: { nonsense: 1 } }] }
+    await expect(runCase('Add', opCase!, foreign)).rejects.toThrow(/nonsense/)
+  })
 
   test('every operator has cases, and nearly every case has expected values', () => {
     expect(Object.keys(OP_CASES).sort()).toEqual(Object.keys(OPS).sort())

@@ -3,7 +3,7 @@
 import { elementCount, formatDims } from '../core/dims.js'
 import { type DataOf, DTYPES, type DType } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
-import { bytesOf } from '../core/tensor.js'
+import { bytesOf, viewAs } from '../core/tensor.js'
 import type { GraphTensor } from './types.js'
 
 /**
@@ -39,6 +39,15 @@ export function readTensor(name: string, tensor: GraphTensor): Uint8Array {
       { hint: 'Check what its reader returns.', details: { name } },
     )
   return bytes
+}
+
+/** Bytes up to which integer tensors are taken for shapes, axes and the like, and followed by the shape rules. */
+const TRACKED_BYTES = 512
+
+/** Elements of a small integer tensor; undefined for all others. */
+export function smallIntegers(name: string, tensor: GraphTensor): readonly number[] | undefined {
+  const small = (tensor.dtype === 'int64' || tensor.dtype === 'int32') && tensor.byteLength <= TRACKED_BYTES
+  return small ? Array.from(viewAs(tensor.dtype, readTensor(name, tensor)), Number) : undefined
 }
 
 function countOf(dtype: DType, dims: readonly number[]): number {

@@ -4,6 +4,7 @@ import { M4Error } from '../core/errors.js'
 import type { Graph } from '../graph/index.js'
 import { type BertConfig, bertConfig, bertEmbedGraph, bertShapes, bertWeights } from './bert.js'
 import type { EmbeddingKind } from './embedding.js'
+import type { QuantisationPlan } from './linear.js'
 import {
   type LlamaConfig,
   LORA_SITE_PATHS,
@@ -17,7 +18,6 @@ import {
   padHeads,
 } from './llama.js'
 import { logMelGraph, WHISPER_LOG_MEL } from './log-mel.js'
-import type { QuantisationPlan } from './quantise.js'
 import { randomWeights } from './random-weights.js'
 import type { Weights, WeightTensor } from './weights.js'
 import {

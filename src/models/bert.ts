@@ -10,7 +10,7 @@ import { type Graph, GraphBuilder, lazyTensor } from '../graph/index.js'
 import type { CheckpointFacts } from './architecture.js'
 import { type EmbeddingKind, embeddingTable } from './embedding.js'
 import { countLayers, dimsOf, numberFact } from './facts.js'
-import type { QuantisationPlan } from './quantise.js'
+import type { QuantisationPlan } from './linear.js'
 import { dense, type EmitContext, layerNorm, need } from './transformer.js'
 import { type NameTable, resolveWeights, type Weights, type WeightTensor } from './weights.js'
 

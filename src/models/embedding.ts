@@ -3,7 +3,8 @@
 import { DTYPES } from '../core/dtypes.js'
 import { bytesOf } from '../core/tensor.js'
 import { lazyTensor, type Scope, type Value } from '../graph/index.js'
-import { quantiseBlocks, table } from './quantise.js'
+import { table } from './linear.js'
+import { quantiseBlocks } from './pack.js'
 import type { WeightTensor } from './weights.js'
 
 export type EmbeddingKind = 'fp32' | 'fp16' | 'int8-b32'

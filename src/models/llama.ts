@@ -13,7 +13,7 @@ import { type Graph, GraphBuilder, lazyTensor, type Scope, type Value } from '..
 import type { CheckpointFacts } from './architecture.js'
 import { type EmbeddingKind, embeddingTable } from './embedding.js'
 import { countLayers, dimsOf, numberFact } from './facts.js'
-import { linear, linearKindOf, type QuantisationPlan, vector } from './quantise.js'
+import { linear, linearKindOf, type QuantisationPlan, vector } from './linear.js'
 import { need } from './transformer.js'
 import {
   findLayout,

@@ -2,7 +2,7 @@
 
 import { M4Error } from '../core/errors.js'
 import type { Scope, Value } from '../graph/index.js'
-import { linear, linearKindOf, type QuantisationPlan, vector } from './quantise.js'
+import { linear, linearKindOf, type QuantisationPlan, vector } from './linear.js'
 import type { WeightTensor } from './weights.js'
 
 /** What a block needs to emit its nodes. */

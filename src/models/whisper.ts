@@ -10,7 +10,7 @@ import { paddedHeadWidth, sourceHeadRow } from '../core/heads.js'
 import { type Graph, GraphBuilder, type Scope, type Value } from '../graph/index.js'
 import type { CheckpointFacts } from './architecture.js'
 import { countLayers, dimsOf, numberFact } from './facts.js'
-import { linear, linearKindOf, type QuantisationPlan, table, vector } from './quantise.js'
+import { linear, linearKindOf, type QuantisationPlan, table, vector } from './linear.js'
 import { dense, type EmitContext, layerNorm, need } from './transformer.js'
 import {
   findLayout,

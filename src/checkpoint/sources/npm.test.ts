@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -117,12 +117,23 @@ describe('a tarball', () => {
     expect([...blobs(), ...partials()]).toEqual([])
   })
 
-  test('a wrong pin of one member does not spoil the others', async () => {
-    const wrong = pin(randomBytes(tokenizer.length), uri('tokenizer.json'))
-    expect((await failure(pullSources([pin(model, uri('models/w.bin')), wrong], options()))).code).toBe(
-      'DIGEST_MISMATCH',
-    )
-    expect(blobs()).toEqual([`sha256-${sha256(model)}`])
+  test('a wrong pin of one member does not spoil the others, before or after it in the tarball', async () => {
+    const wrongModel = pin(randomBytes(model.length), uri('models/w.bin'))
+    const wrongTokenizer = pin(randomBytes(tokenizer.length), uri('tokenizer.json'))
+    const before = await failure(pullSources([pin(tokenizer, uri('tokenizer.json')), wrongModel], options()))
+    expect(before.code).toBe('DIGEST_MISMATCH')
+    expect(blobs()).toEqual([`sha256-${sha256(tokenizer)}`])
+    const after = await failure(pullSources([pin(model, uri('models/w.bin')), wrongTokenizer], options()))
+    expect(after.code).toBe('DIGEST_MISMATCH')
+    expect(blobs()).toHaveLength(2)
+  })
+
+  test('that is whole already, though nothing is known about it any more, is not fetched again', async () => {
+    await mkdir(join(home, 'partial'))
+    const digest = createHash('sha512').update(packed).digest('hex')
+    await writeFile(join(home, 'partial', `sha512-${digest.slice(0, 64)}`), packed)
+    await pullSource(pin(model, uri('models/w.bin')), options())
+    expect(server.requests.map(({ headers }) => headers.range)).toEqual([`bytes=${packed.length}-`])
   })
 
   test('without the member is FILE_NOT_FOUND with the nearest path', async () => {

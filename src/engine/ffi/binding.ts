@@ -1,7 +1,6 @@
 /** Inputs and outputs bound once through OrtIoBinding, run many times on a worker thread. */
 
 import { Handle } from '../../core/disposal.js'
-import type { DataOf } from '../../core/dtypes.js'
 import { M4Error, throwIfAborted, unknownName } from '../../core/errors.js'
 import { checkComplete, checkSymbols, checkTensor, findValue, foreignTensor } from '../checks.js'
 import { aborted } from '../ort-errors.js'
@@ -13,9 +12,8 @@ import { copyOut, FfiTensor } from './tensor.js'
 
 interface Bound {
   readonly info: ValueInfo
+  /** Held also after its `dispose`, so that its memory outlives every run that may still touch it. */
   readonly tensor: FfiTensor
-  /** Kept here so that native code never reads or writes collected memory, whatever becomes of the tensor. */
-  readonly memory: DataOf
 }
 
 interface BoundOutput {
@@ -105,7 +103,7 @@ export class FfiBinding extends Handle implements Binding {
   #accept(info: ValueInfo, tensor: Tensor): Bound {
     if (!(tensor instanceof FfiTensor)) throw foreignTensor(info.name, 'ffi')
     checkTensor(info, tensor)
-    return { info, tensor, memory: tensor.memory }
+    return { info, tensor }
   }
 
   /** Everything that must hold before native code starts. */
@@ -143,7 +141,7 @@ export class FfiBinding extends Handle implements Binding {
     }
     if (signal?.aborted) {
       if (status !== null) api.ReleaseStatus(status)
-      throw aborted(signal)
+      throw aborted(signal, status !== null)
     }
     check(api, status, 'Running the graph')
   }

@@ -62,7 +62,7 @@ export class FfiTensor extends Handle implements Tensor {
     return this.#value
   }
 
-  /** The typed array, even after `dispose`: a binding keeps it so that native code never writes to freed memory. */
+  /** The typed array, without asking whether the tensor is live. */
   get memory(): DataOf {
     return this.#data
   }

@@ -67,7 +67,7 @@ export class JsBinding extends Handle implements Binding {
       this.#running = false
       if (this.disposed) this.#free()
     }
-    if (options.signal?.aborted) throw aborted(options.signal)
+    if (options.signal?.aborted) throw aborted(options.signal, false)
   }
 
   output(name: string): Tensor {

@@ -70,6 +70,7 @@ function cacheWidth(context: RuleContext<'GroupQueryAttention'>, D: Dim): Dim {
  */
 function presentLength(context: RuleContext<'GroupQueryAttention'>, past: Dim | undefined, added: Dim): Dim {
   if (past === undefined) return added
+  if (context.attributes.sliding_window_cache) return past
   const total = input(context, 6).content?.[0]
   if (typeof total === 'number' && typeof past === 'number') return Math.max(total, past)
   return context.fresh()

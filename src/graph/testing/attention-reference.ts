@@ -22,6 +22,8 @@ export interface AttentionSettings {
   /** Query row t sees keys up to `t + offset`; undefined sees all. */
   readonly causalOffset?: number
   readonly scale?: number
+  /** Scores are squeezed into (-softcap, softcap). */
+  readonly softcap?: number
   /** [B or 1, H or 1, T, S], added before the softmax. */
   readonly bias?: CaseTensor
 }
@@ -41,7 +43,8 @@ export function attention(q: CaseTensor, k: CaseTensor, v: CaseTensor, settings:
           if (settings.causalOffset !== undefined && s > t + settings.causalOffset) return Number.NEGATIVE_INFINITY
           let dot = 0
           for (let d = 0; d < D; d++) dot += at(q, [b, h, t, d]) * at(k, [b, kv, s, d])
-          return dot * scale + (settings.bias ? at(settings.bias, [b, h, t, s]) : 0)
+          const score = settings.softcap ? settings.softcap * Math.tanh((dot * scale) / settings.softcap) : dot * scale
+          return score + (settings.bias ? at(settings.bias, [b, h, t, s]) : 0)
         })
         const weights = softmaxRow(scores)
         for (let d = 0; d < width; d++)

@@ -1,11 +1,11 @@
-/** Cases of ONNX Runtime's attention operators: 4 query heads over 2 key/value heads, heads 8 wide. */
+/** Cases of ONNX Runtime's attention operators: 4 query heads over 2 key/value heads, heads 16 wide (rotary needs multiples of 16). */
 
 import type { OpName } from '../../ops.js'
 import { appendRows, attention, rotate, splitHeads } from '../attention-reference.js'
 import { type CaseTensor, constant, f32, i8, i32, type OpCase, steps } from '../case-types.js'
 import { at, generate, reshaped, transpose } from '../reference.js'
 
-const [B, T, P, H, K, D] = [1, 3, 2, 4, 2, 8]
+const [B, T, P, H, K, D] = [1, 3, 2, 4, 2, 16]
 const QUERY = f32([B, T, H * D], 1)
 const KEY = f32([B, T, K * D], 2)
 const VALUE = f32([B, T, K * D], 3)
@@ -102,6 +102,20 @@ export const ATTENTION_CASES = {
         appendRows(PAST_KEY, rotate(key4, COS, SIN, P)),
         allValues,
       ],
+    },
+    {
+      name: 'softcap',
+      inputs: [QUERY, KEY, VALUE, undefined, undefined, ...lengths(T)],
+      attributes: { ...GROUPED, softcap: 0.5 },
+      outputs: 3,
+      expected: [attention(query4, key4, value4, { causalOffset: 0, softcap: 0.5 })],
+    },
+    {
+      name: 'not causal',
+      inputs: [QUERY, KEY, VALUE, undefined, undefined, ...lengths(T)],
+      attributes: { ...GROUPED, causal: 0 },
+      outputs: 3,
+      expected: [attention(query4, key4, value4)],
     },
     {
       name: 'one step, batch 2',

@@ -11,11 +11,12 @@
  *                One scale for all tokens destroys LLaMA (perplexity 35 → 178): its activations have outlier rows.
  */
 
-import { allocate, DTYPES, floatToHalf } from '../core/dtypes.js'
-import { M4Error, unknownName } from '../core/errors.js'
+import { allocate, DTYPES, toHalf } from '../core/dtypes.js'
+import { unknownName } from '../core/errors.js'
 import { bytesOf } from '../core/tensor.js'
 import { lazyTensor, type Scope, type Value } from '../graph/index.js'
-import type { BlockCodes, Rows, WeightTensor } from './weights.js'
+import { matrixDims, type Quantised, quantiseBlocks, quantisePerOutput } from './pack.js'
+import type { WeightTensor } from './weights.js'
 
 export const LINEAR_KINDS = {
   fp32: { bits: 32 },
@@ -62,10 +63,7 @@ export function linear(
 /** A whole tensor as one initializer, in float32 or rounded to float16. */
 export function table(scope: Scope, tensor: WeightTensor, dtype: 'float32' | 'float16', name: string): Value {
   const _count = tensor.dims.reduce((a, b) => a * b, 1)
-  const bytes =
-    dtype === 'float32'
-      ? () => bytesOf(tensor.float32())
-      : () => bytesOf(Uint16Array.from(tensor.float32(), floatToHalf))
+  const bytes = dtype === 'float32' ? () => bytesOf(tensor.float32()) : () => bytesOf(toHalf(tensor.float32()))
   return scope.initializer(name, lazyTensor(dtype, tensor.dims, bytes))
 }
 
@@ -82,8 +80,7 @@ const EMIT: { readonly [K in LinearKind]: Emit } = {
   },
   fp16: (scope, x, weight, name) => {
     const [out, inner] = matrixDims(weight)
-    const halves = () => Uint16Array.from(transpose(weight.float32(), out, inner), floatToHalf)
-    const data = lazyTensor('float16', [inner, out], () => bytesOf(halves()))
+    const data = lazyTensor('float16', [inner, out], () => bytesOf(toHalf(transpose(weight.float32(), out, inner))))
     const wide = scope.op(
       'Cast',
       [scope.initializer(`${name}/weight`, data)],
@@ -127,126 +124,6 @@ function blockwise(scope: Scope, x: Value, weight: WeightTensor, name: string, b
   return scope.op('MatMulNBits', inputs, { K: inner, N: out, bits, block_size: block, accuracy_level: 4 }, name)
 }
 
-export interface Quantised {
-  /** Packed weights. */
-  readonly codes: Uint8Array
-  readonly scales: Float32Array
-}
-
-/** Rows that are converted at a time: bounds the memory above the packed matrix to some tens of MB. */
-const ROWS_AT_ONCE = 512
-
-/**
- * MatMulNBits layout: per row and block, `block·bits/8` bytes (4 bit: low nibble = even input) and one scale, zero points 8 and 128.
- * The last block of a row is padded with zeros.
- */
-export function quantiseBlocks(weight: WeightTensor, bits: 4 | 8, block: 32 | 128): Quantised {
-  const [out, inner] = matrixDims(weight)
-  const blocks = Math.ceil(inner / block)
-  const bytesPerBlock = (block * bits) / 8
-  const codes = new Uint8Array(out * blocks * bytesPerBlock).fill(bits === 8 ? 128 : 0x88)
-  const scales = new Float32Array(out * blocks)
-  const pack = bits === 8 ? packBlock8 : packBlock4
-  for (let from = 0; from < out; from += ROWS_AT_ONCE) {
-    const to = Math.min(out, from + ROWS_AT_ONCE)
-    const exact = block === 32 && inner % 32 === 0 ? weight.codes32?.({ from, to }) : undefined
-    if (exact && bits === 8) {
-      copyCodes8(exact, codes, scales, from * blocks)
-      continue
-    }
-    const values = weight.float32({ from, to })
-    for (let row = from; row < to; row++)
-      for (let b = 0; b < blocks; b++) {
-        const start = (row - from) * inner + b * block
-        const index = row * blocks + b
-        scales[index] = pack(values, start, Math.min(block, inner - b * block), codes, index * bytesPerBlock)
-      }
-  }
-  return { codes, scales }
-}
-
-function copyCodes8(exact: BlockCodes, codes: Uint8Array, scales: Float32Array, firstBlock: number): void {
-  scales.set(exact.scales, firstBlock)
-  const start = firstBlock * 32
-  for (let i = 0; i < exact.codes.length; i++) codes[start + i] = exact.codes[i]! + 128
-}
-
-function packBlock8(values: Float32Array, start: number, count: number, codes: Uint8Array, at: number): number {
-  let max = 0
-  for (let i = 0; i < count; i++) max = Math.max(max, Math.abs(values[start + i]!))
-  const scale = max / 127
-  const inverse = scale > 0 ? 1 / scale : 0
-  for (let i = 0; i < count; i++) codes[at + i] = Math.round(values[start + i]! * inverse) + 128
-  return scale
-}
-
-/**
- * Largest magnitudes tried for the 4-bit code of the block's largest value. 5 is exact for IQ2_XXS (levels 8:25:43 ≈ 1:3:5).
- * -8 uses the code that only the negative side has.
- */
-const PEAK_CODES = [7, 5, 6, -8] as const
-const best = new Int8Array(128)
-const trial = new Int8Array(128)
-
-/** Codes by rounding at each candidate scale, then the least-squares scale for those codes; the smallest error wins. */
-function packBlock4(values: Float32Array, start: number, count: number, codes: Uint8Array, at: number): number {
-  let peak = 0
-  let energy = 0
-  for (let i = 0; i < count; i++) {
-    const v = values[start + i]!
-    energy += v * v
-    if (Math.abs(v) > Math.abs(peak)) peak = v
-  }
-  if (peak === 0) return 0
-  let bestGain = -1
-  let bestScale = 0
-  for (const peakCode of PEAK_CODES) {
-    const inverse = (peakCode === -8 ? -8 : Math.sign(peak) * peakCode) / peak
-    let dot = 0
-    let norm = 0
-    for (let i = 0; i < count; i++) {
-      const v = values[start + i]!
-      const scaled = v * inverse
-      let q = (scaled + 128.5) | 0 // round: scaled is in [-8, 8]
-      q = q > 135 ? 7 : q - 128
-      trial[i] = q
-      dot += v * q
-      norm += q * q
-    }
-    // min over s of |v − s·q|² = |v|² − (v·q)²/|q|²: the largest gain is the smallest error.
-    const gain = (dot * dot) / norm
-    if (gain > bestGain) {
-      bestGain = gain
-      bestScale = dot / norm
-      best.set(trial.subarray(0, count))
-      if (energy - gain <= energy * 1e-9) break
-    }
-  }
-  for (let i = 0; i < count; i += 2)
-    codes[at + (i >> 1)] = (best[i]! + 8) | ((i + 1 < count ? best[i + 1]! + 8 : 8) << 4)
-  return bestScale
-}
-
-/** int8 weights with one scale per output, transposed to [in, out]. */
-function quantisePerOutput(weight: WeightTensor): Quantised {
-  const [out, inner] = matrixDims(weight)
-  const codes = new Uint8Array(out * inner)
-  const scales = new Float32Array(out)
-  for (let from = 0; from < out; from += ROWS_AT_ONCE) {
-    const rows: Rows = { from, to: Math.min(out, from + ROWS_AT_ONCE) }
-    const values = weight.float32(rows)
-    for (let row = rows.from; row < rows.to; row++) {
-      const start = (row - from) * inner
-      let max = 0
-      for (let i = 0; i < inner; i++) max = Math.max(max, Math.abs(values[start + i]!))
-      scales[row] = max / 127
-      const inverse = max > 0 ? 127 / max : 0
-      for (let i = 0; i < inner; i++) codes[i * out + row] = Math.round(values[start + i]! * inverse)
-    }
-  }
-  return { codes, scales }
-}
-
 /** Codes and scales come from one pass; the codec asks for them one after the other, so the second is kept until then. */
 function pairOnce(make: () => Quantised): { first: () => Uint8Array; second: () => Uint8Array } {
   let kept: Float32Array | undefined
@@ -264,18 +141,13 @@ function pairOnce(make: () => Quantised): { first: () => Uint8Array; second: () 
   }
 }
 
+/** [rows, columns] → [columns, rows], in squares that stay in the cache. */
 export function transpose(data: Float32Array, rows: number, columns: number): Float32Array {
   const out = allocate('float32', data.length)
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = data[r * columns + c]!
+  const side = 32
+  for (let r0 = 0; r0 < rows; r0 += side)
+    for (let c0 = 0; c0 < columns; c0 += side)
+      for (let r = r0; r < Math.min(r0 + side, rows); r++)
+        for (let c = c0; c < Math.min(c0 + side, columns); c++) out[c * rows + r] = data[r * columns + c]!
   return out
-}
-
-function matrixDims(weight: WeightTensor): [number, number] {
-  const [out, inner] = weight.dims
-  if (weight.dims.length !== 2 || !out || !inner)
-    throw new M4Error(
-      'SHAPE_MISMATCH',
-      `${weight.name}: a linear layer needs a matrix, got [${weight.dims.join(', ')}].`,
-    )
-  return [out, inner]
 }

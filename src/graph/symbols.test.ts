@@ -1,0 +1,64 @@
+/** Symbolic shapes: whatever a rule says of symbols must be what it says of numbers, once the symbols have their sizes. */
+
+import { describe, expect, test } from 'vitest'
+import type { Dim } from '../core/dims.js'
+import { isM4Error } from '../core/errors.js'
+import { isOpen, type OpName } from './index.js'
+import { caseGraph } from './testing/case-model.js'
+import { ALL_OP_CASES, type CaseTensor, type OpCase } from './testing/op-cases.js'
+
+/** `n5` stands for 5. */
+const symbolOf = (size: number): Dim => (size > 1 ? `n${size}` : size)
+
+function sizeOf(dim: Dim): number {
+  if (typeof dim === 'number') return dim
+  const code = dim.replace(/\bn(\d+)/g, '$1').replace(/floor/g, 'Math.floor')
+  return new Function(`return ${code}`)() as number
+}
+
+/** Compares the shapes of a case with and without symbols; gives the share of sizes that the rule could tell. */
+function compareShapes(op: OpName, opCase: OpCase, dimsOf: (tensor: CaseTensor) => readonly Dim[]): void {
+  const known = caseGraph(op, opCase)
+  caseGraph(op, opCase, dimsOf).outputs.forEach(({ dims }, i) => {
+    const sizes = dims.map((dim, axis) => (isOpen(dim) ? known.outputs[i]!.dims[axis] : sizeOf(dim)))
+    expect(sizes.map(String), `${op}: ${opCase.name}`).toEqual(known.outputs[i]!.dims.map(String))
+  })
+}
+
+/** Operators that meet their weights' known widths, or count heads in them, and so refuse a symbol there. */
+const MEETS_WEIGHTS = [
+  'MatMul',
+  'Conv',
+  'LayerNormalization',
+  'SimplifiedLayerNormalization',
+  'SkipSimplifiedLayerNormalization',
+  'GroupQueryAttention',
+  'MultiHeadAttention',
+  'MatMulInteger',
+  'DynamicQuantizeMatMul',
+  'MatMulNBits',
+]
+
+/** The inner size itself is the first axis here, or the rank of the result is the size of the input. */
+const FIRST_AXIS_IS_FIXED = ['MatMul: rank 0 adapter', 'MatMul: from rank 0']
+
+describe('symbolic shapes agree with known ones', () => {
+  test('first axis open', () => {
+    for (const { op, case: opCase } of ALL_OP_CASES)
+      if (!FIRST_AXIS_IS_FIXED.includes(`${op}: ${opCase.name}`))
+        compareShapes(op, opCase, ({ dims }) => (dims.length < 2 ? dims : dims.with(0, symbolOf(dims[0]!) as never)))
+  })
+
+  test('every axis open: only sizes that meet known ones are refused', () => {
+    const refused = new Set<string>()
+    for (const { op, case: opCase } of ALL_OP_CASES) {
+      try {
+        compareShapes(op, opCase, ({ dims }) => dims.map(symbolOf))
+      } catch (error) {
+        if (!isM4Error(error, 'SHAPE_MISMATCH')) throw error
+        refused.add(opCase.name === 'run-time shape' ? 'a shape tensor of unknown length' : op)
+      }
+    }
+    expect([...refused].sort()).toEqual([...MEETS_WEIGHTS, 'a shape tensor of unknown length'].sort())
+  })
+})

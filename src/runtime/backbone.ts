@@ -1,0 +1,115 @@
+/**
+ * The backbone: a LLaMA-family decoder over embeddings. It owns the sessions and the tokenizer; what a conversation needs is in
+ * its contexts. Graphs: `embed` (ids → embeddings) and `decode` (see models/llama.ts for its inputs).
+ */
+
+import { Handle } from '../core/disposal.js'
+import { M4Error } from '../core/errors.js'
+import type { Engine, Session } from '../engine/types.js'
+import type { Image } from '../firmware/image.js'
+import type { ModuleEntry, Role } from '../firmware/manifest.js'
+import type { Tokenizer } from '../tokenizers/index.js'
+import { loraPlaces } from './adapter-binding.js'
+import { Context, type DecoderParts } from './context.js'
+import { cacheShape } from './kv-cache.js'
+import { configNumber, configNumbers, optionalNumber, readText, readTokenizer } from './module-config.js'
+import { type ChatTemplate, parseChatTemplate } from './prompts.js'
+
+export interface BackboneFacts {
+  readonly width: number
+  readonly vocabulary: number
+  readonly contextLength: number
+  readonly bosId: number | undefined
+  readonly eosIds: readonly number[]
+}
+
+export class Backbone extends Handle {
+  readonly tokenizer: Tokenizer
+  readonly facts: BackboneFacts
+  /** Where the image carries one. */
+  readonly chatTemplate: ChatTemplate | undefined
+  readonly #parts: DecoderParts
+  readonly #contexts = new Set<Context>()
+  #shared: Context | undefined
+
+  constructor(
+    parts: DecoderParts,
+    options: { tokenizer: Tokenizer; facts: BackboneFacts; chatTemplate?: ChatTemplate | undefined },
+  ) {
+    super('backbone')
+    this.#parts = parts
+    this.tokenizer = options.tokenizer
+    this.facts = options.facts
+    this.chatTemplate = options.chatTemplate
+  }
+
+  /** The context that requests share, one after the other; a prefix that they have in common is evaluated once. */
+  get context(): Context {
+    this.#shared ??= this.createContext()
+    return this.#shared
+  }
+
+  /** A context of one's own. Disposed with the backbone, or earlier by its user. */
+  createContext(options: { readonly chunkTokens?: number } = {}): Context {
+    this.assertLive('createContext')
+    const context = new Context(this.#parts, options)
+    for (const old of this.#contexts) if (old.disposed) this.#contexts.delete(old)
+    this.#contexts.add(context)
+    return context
+  }
+
+  /** Embeddings of ids, for those who put a prompt together from soft and hard tokens. float32 [T, C] */
+  async embed(ids: readonly number[]): Promise<Float32Array> {
+    this.assertLive('embed')
+    const { engine, embed } = this.#parts
+    const input = engine.tensor('int64', [1, ids.length], BigInt64Array.from(ids, BigInt))
+    try {
+      const { embeddings } = await embed.run({ ids: input }, ['embeddings'])
+      const rows = (embeddings!.data as Float32Array).slice()
+      embeddings!.dispose()
+      return rows
+    } finally {
+      input.dispose()
+    }
+  }
+
+  protected override release(): void {
+    for (const context of this.#contexts) context.dispose()
+    this.#parts.embed.dispose()
+    this.#parts.decode.dispose()
+  }
+}
+
+/** @throws M4Error `IMAGE_INVALID`, `ENGINE` */
+export async function openBackbone(image: Image, role: Role, entry: ModuleEntry, engine: Engine): Promise<Backbone> {
+  const tokenizer = await readTokenizer(image, role)
+  const template = Object.hasOwn(entry.files, 'chatTemplate') ? await readText(image, role, 'chatTemplate') : undefined
+  const facts: BackboneFacts = {
+    width: configNumber(entry, 'width'),
+    vocabulary: configNumber(entry, 'vocabulary'),
+    contextLength: configNumber(entry, 'contextLength'),
+    bosId: optionalNumber(entry, 'bosId'),
+    eosIds: configNumbers(entry, 'eosIds'),
+  }
+  if (tokenizer.vocabularySize > facts.vocabulary)
+    throw new M4Error(
+      'IMAGE_INVALID',
+      `The tokenizer has ${tokenizer.vocabularySize} ids, the backbone only ${facts.vocabulary}.`,
+      { hint: 'Build the image with the tokenizer of this model.' },
+    )
+  const chatTemplate = template === undefined ? undefined : parseChatTemplate(template)
+  const sessions: Session[] = []
+  try {
+    for (const graph of ['embed', 'decode'])
+      sessions.push(await engine.createSession({ path: image.graphPath(role, graph) }))
+    const [embed, decode] = sessions as [Session, Session]
+    const { width, vocabulary, contextLength } = facts
+    const cache = cacheShape(decode.inputs)
+    const places = loraPlaces(decode.inputs)
+    const parts: DecoderParts = { engine, embed, decode, width, vocabulary, contextLength, cache, places }
+    return new Backbone(parts, { tokenizer, facts, chatTemplate })
+  } catch (error) {
+    for (const session of sessions) session.dispose()
+    throw error
+  }
+}
