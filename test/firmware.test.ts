@@ -1,7 +1,7 @@
 /** Flashing as a device lives it: two slots, power cuts, a second process, a full disk, an image that does not run. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { access, chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { access, chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -20,6 +20,8 @@ import { writeToyImage } from './helpers/toy-image.js'
 
 let engine: Engine
 let home: string
+/** Images `one` and `two`, copied into each test's home. */
+let template: string
 const image = (name: string) => join(home, 'images', name)
 const exists = (path: string) =>
   access(path).then(
@@ -40,14 +42,19 @@ const leftovers = async () => (await readdir(join(home, 'device'))).filter((name
 
 beforeAll(async () => {
   engine = await openEngine({ backend: 'ffi' })
+  template = await mkdtemp(join(tmpdir(), 'm4fm-images-'))
+  await writeToyImage(join(template, 'images', 'one'), { name: 'one', version: '1.0.0', seed: 1 })
+  await writeToyImage(join(template, 'images', 'two'), { name: 'two', version: '2.0.0', seed: 2 })
 })
 beforeEach(async () => {
   home = await mkdtemp(join(tmpdir(), 'm4fm-device-'))
-  await writeToyImage(image('one'), { name: 'one', version: '1.0.0', seed: 1 })
-  await writeToyImage(image('two'), { name: 'two', version: '2.0.0', seed: 2 })
+  await cp(template, home, { recursive: true })
 })
 afterEach(() => rm(home, { recursive: true, force: true }))
-afterAll(() => expect(liveHandles()).toEqual({}))
+afterAll(async () => {
+  await rm(template, { recursive: true, force: true })
+  expect(liveHandles()).toEqual({})
+})
 
 describe('flash', () => {
   test('the first image goes into slot A, the next into B; blobs share their space with the source', async () => {
@@ -87,6 +94,55 @@ describe('flash', () => {
     const other: Engine = { ...engine, backend: 'node' }
     expect((await flash('two', { engine: other })).prepacked).toBeUndefined()
     expect((await openImage(slotFolder(home, 'B'), { cpuKey: cpuKey(engine) })).prepacked).toBe(false)
+  })
+
+  test('a prepacked graph that gives other numbers is reported and not used', async () => {
+    const lying: Engine = {
+      ...engine,
+      async createSession(model, options) {
+        const session = await engine.createSession(model, options)
+        if (!('path' in model) || !model.path.includes('prepacked')) return session
+        return {
+          inputs: session.inputs,
+          outputs: session.outputs,
+          bind: () => session.bind(),
+          endProfiling: () => session.endProfiling(),
+          dispose: () => session.dispose(),
+          [Symbol.dispose]: () => session.dispose(),
+          async run(...parameters) {
+            const results = await session.run(...parameters)
+            ;(results.logits!.data as Float32Array)[0]! += 1e-6
+            return results
+          },
+        }
+      },
+    }
+    const { prepacked } = await flash('one', { engine: lying })
+    expect(prepacked).toMatchObject({ graphs: [], differing: ['backbone.decode'], bytes: 0 })
+    await expectActive('A', 'one')
+    expect((await openImage(slotFolder(home, 'A'), { cpuKey: cpuKey(engine) })).prepacked).toBe(false)
+  })
+
+  test('blobs from another disk are copied, and verified where they lie', async ({ skip }) => {
+    const elsewhere = await mkdtemp(join('/dev/shm', 'm4fm-')).catch(() => skip('no second file system'))
+    try {
+      if ((await stat(elsewhere)).dev === (await stat(home)).dev) skip('no second file system')
+      await cp(image('one'), elsewhere, { recursive: true })
+      const report = await flashImage(elsewhere, { home, engine })
+      expect(report.linkedBytes).toBe(0)
+      expect(report.copiedBytes).toBeGreaterThan(2 << 20)
+    } finally {
+      await rm(elsewhere, { recursive: true, force: true })
+    }
+    await expectActive('A', 'one')
+  })
+
+  test('the active slot may be flashed again into the other; the other cannot be its own source', async () => {
+    await flash('one')
+    expect(await flashImage(slotFolder(home, 'A'), { home, engine })).toMatchObject({ slot: 'B', name: 'one' })
+    await expect(flashImage(slotFolder(home, 'A'), { home, engine })).rejects.toMatchObject({ code: 'USAGE' })
+    await expectActive('B', 'one')
+    expect(await verifyImage(slotFolder(home, 'A'))).toMatchObject({ ok: true })
   })
 
   test('a running session keeps its weights while its slot is flashed over', async () => {

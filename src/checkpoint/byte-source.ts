@@ -34,7 +34,7 @@ export function allocateBytes(byteLength: number, limit: number, what: string): 
       details: { byteLength, limit },
     })
   listener?.(byteLength)
-  return new Uint8Array(byteLength)
+  return new Uint8Array(new ArrayBuffer(byteLength)) // not on the JavaScript heap: see `allocate` in core/dtypes
 }
 
 /** @throws M4Error `FORMAT_INVALID` unless `[offset, offset + length)` lies inside a source of `size` bytes. */

@@ -22,21 +22,38 @@ export function parseJson(fileName: string, text: string): JsonObject {
   return value as JsonObject
 }
 
-/** The first key that an object of valid JSON repeats. */
+/** The first key that an object of valid JSON repeats. A scanner, not a pattern: patterns run out of stack on long strings. */
 function duplicateKey(text: string): string | undefined {
   const open: (Set<string> | undefined)[] = []
-  const token = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}[\]]/g
-  for (let match = token.exec(text); match; match = token.exec(text)) {
-    const found = match[0]
-    if (found === '{') open.push(new Set())
-    else if (found === '[') open.push(undefined)
-    else if (found === '}' || found === ']') open.pop()
-    else if (match[1] !== undefined) {
-      const key = JSON.parse(found.slice(0, -match[1].length)) as string
-      const keys = open.at(-1)
-      if (keys?.has(key)) return key
-      keys?.add(key)
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at]!
+    if (character === '{') open.push(new Set())
+    else if (character === '[') open.push(undefined)
+    else if (character === '}' || character === ']') open.pop()
+    else if (character === '"') {
+      const end = stringEnd(text, at)
+      if (isKey(text, end)) {
+        const key = JSON.parse(text.slice(at, end)) as string
+        const keys = open.at(-1)
+        if (keys?.has(key)) return key
+        keys?.add(key)
+      }
+      at = end - 1
     }
   }
   return undefined
+}
+
+/** Behind the closing quote of the string that opens at `start`. */
+function stringEnd(text: string, start: number): number {
+  let at = start + 1
+  while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1
+  return at + 1
+}
+
+/** Whether a colon follows. */
+function isKey(text: string, end: number): boolean {
+  let at = end
+  while (text[at] === ' ' || text[at] === '\n' || text[at] === '\t' || text[at] === '\r') at++
+  return text[at] === ':'
 }

@@ -11,7 +11,7 @@ import { contiguousTensor, makeCheckpoint, makeTensor, type StoredTensor, stored
 import type { Checkpoint, StorageType } from './types.js'
 
 const MODEL = { irVersion: 1, producerName: 2, opsetImport: 8, graph: 7, metadataProps: 14 } as const
-const GRAPH = { initializer: 5 } as const
+const GRAPH = { initializer: 5, sparseInitializer: 15 } as const
 const PROPERTY = { key: 1, value: 2 } as const
 const TENSOR = {
   dims: 1,
@@ -81,6 +81,8 @@ function readModel(source: ByteSource, open: OpenExternal) {
       hasGraph = true
       for (const inner of wireFields(source, field.offset, field.offset + field.length))
         if (inner.number === GRAPH.initializer) tensors.push(readTensor(source, inner, open))
+        else if (inner.number === GRAPH.sparseInitializer)
+          throw unsupported(source.name, 'a sparse initialiser', 'Save the model again with dense weights.')
     } else if (field.number === MODEL.irVersion) metadata.set('irVersion', Number(fieldInts(source, field)[0]))
     else if (field.number === MODEL.producerName) metadata.set('producerName', fieldText(source, field))
     else if (field.number === MODEL.metadataProps) metadata.set(...readProperty(source, field))

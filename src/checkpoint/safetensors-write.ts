@@ -27,7 +27,7 @@ export function writeSafetensors(
   tensors: Readonly<Record<string, HostTensor>> | ReadonlyMap<string, HostTensor>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
-  const entries = tensors instanceof Map ? [...tensors] : Object.entries(tensors)
+  const entries: [string, HostTensor][] = tensors instanceof Map ? [...tensors] : Object.entries(tensors)
   const elementBytes = ({ data }: HostTensor) => data.BYTES_PER_ELEMENT
   entries.sort(([a, x], [b, y]) => elementBytes(y) - elementBytes(x) || compare(a, b))
   const header: [string, unknown][] = []

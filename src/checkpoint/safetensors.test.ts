@@ -97,6 +97,12 @@ describe('reader', () => {
     )
   })
 
+  test('a long name full of escapes does not exhaust the stack', () => {
+    const name = '\\\\'.repeat(3_000_000)
+    using checkpoint = openMemory(file(`{"${name}":${entry('U8', [0], 0, 0)}, "${name}x" : ${entry('U8', [0], 0, 0)}}`))
+    expect(checkpoint.tensors.size).toBe(2)
+  })
+
   test('names the dtype that it has no use for', () => {
     expect(() => openMemory(file(`{"a":${entry('F4', [8], 0, 4)}}`, four))).toThrow(
       expect.objectContaining({ code: 'FORMAT_UNSUPPORTED' }),

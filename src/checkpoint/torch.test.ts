@@ -66,16 +66,15 @@ describe('archives', () => {
 
 describe('pickles', () => {
   test.each([
-    ['names', 'cos\nsystem\n'],
-    ['names', 'cbuiltins\neval\n'],
-    ['names', 'c__torch__\nModule\n'],
-    ['calls', 'ctorch\nFloatStorage\n)R'],
-    ['calls', 'cbuiltins\nint\n)R'],
-    ['calls', 'cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\n)\x81'],
-  ])('a pickle that %s %j is unsafe', (does, text) => {
-    expect(() =>
-      open(pickle((p) => p.text(text.replace('\x81', '')).raw(text.endsWith('\x81') ? [0x81] : []))),
-    ).toThrow(error('UNSAFE_PICKLE', new RegExp(`the pickle ${does} "`)))
+    ['names', 'cos\nsystem\n', []],
+    ['names', 'cbuiltins\neval\n', []],
+    ['names', 'c__torch__\nModule\n', []],
+    ['calls', 'ctorch\nFloatStorage\n)R', []],
+    ['calls', 'cbuiltins\nint\n)R', []],
+    ['calls', 'cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\n)', [0x81]],
+  ])('a pickle that %s %j is unsafe', (does, text, newObject) => {
+    const bytes = pickle((p) => p.text(text).raw(newObject))
+    expect(() => open(bytes)).toThrow(error('UNSAFE_PICKLE', new RegExp(`the pickle ${does} "`)))
   })
 
   test('STACK_GLOBAL takes the same way', () => {
@@ -86,14 +85,14 @@ describe('pickles', () => {
   })
 
   test('opcodes that torch never writes are refused', () => {
-    for (const opcode of ['i', 'o', 'P', 'I', 'V', '\x82'.charAt(0)])
-      expect(() => open(pickle((p) => p.raw([opcode.charCodeAt(0)])))).toThrow(error('FORMAT_INVALID', /opcode/))
+    for (const opcode of ['i', 'o', 'P', 'I', 'V', 'F'])
+      expect(() => open(pickle((p) => p.text(opcode)))).toThrow(error('FORMAT_INVALID', /opcode/))
   })
 
   test('lists in lists that grow beyond the file are refused', () => {
     // Each level holds the level below ten times: 10^20 leaves in 300 bytes.
     const bomb = pickle((p) => {
-      p.text('](KKKKe'.replace('KKKK', '')).text('q').u8(0)
+      p.text(']q').u8(0)
       for (let level = 0; level < 20; level++) {
         p.text('](')
         for (let i = 0; i < 10; i++) p.text('h').u8(level)

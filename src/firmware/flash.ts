@@ -9,7 +9,7 @@
  * a third copy of a 7B image would often not fit.
  */
 
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { M4Error, throwIfAborted, wrapSystemError } from '../core/errors.js'
 import { atomicWriteFile, freeBytes, linkOrCopy, makeReadOnly, requireFreeBytes, syncFolder } from '../core/files.js'
@@ -27,9 +27,9 @@ import {
   slotFolder,
   writeDevice,
 } from './device.js'
-import { openImage, readManifest } from './image.js'
+import { graphsOf, openImage, readManifest } from './image.js'
 import { canonicalJson, type Manifest } from './manifest.js'
-import { graphsOf, PREPACK_MIN_BYTES, PREPACK_RATIO, type PrepackReport, prepackImage } from './prepack.js'
+import { PREPACK_MIN_BYTES, PREPACK_RATIO, type PrepackReport, prepackImage } from './prepack.js'
 import { type SelfTestReport, selfTest } from './self-test.js'
 import { assertVerified } from './verify.js'
 
@@ -62,7 +62,7 @@ export interface FlashReport {
 /**
  * Flashes the image in folder `imagePath` and makes it active.
  * @throws M4Error `LOCKED` naming the pid of the other flash, `DIGEST_MISMATCH`, `IMAGE_INVALID`, `ROLLBACK_REFUSED`,
- *   `DISK_FULL` with numbers, `SELF_TEST_FAILED` (the slot stays bad), `ABORTED`; the active slot is untouched after each.
+ *   `DISK_FULL` with numbers, `SELF_TEST_FAILED` (the slot stays bad), `ABORTED`, `USAGE` for the slot to be written; the active slot is untouched after each.
  */
 export async function flashImage(imagePath: string, options: FlashOptions): Promise<FlashReport> {
   const { home, engine, signal } = options
@@ -76,6 +76,10 @@ export async function flashImage(imagePath: string, options: FlashOptions): Prom
     // Again, on what was verified: the file may have changed in between.
     allowRollbackIndex(before, manifest, 'Flashing')
     const slot = before.active ? otherSlot(before.active) : 'A'
+    if ((await realpath(source)) === (await realpath(slotFolder(home, slot)).catch(() => undefined)))
+      throw new M4Error('USAGE', `Slot ${slot} is the one to be written: it cannot be its own source.`, {
+        hint: 'To run it again as it is, roll back; to write it anew, flash the image that it came from.',
+      })
     const temporary = join(deviceFolder(home), `slot.tmp-${process.pid}`)
     try {
       await requireSpace(source, temporary, slot, manifest, options)

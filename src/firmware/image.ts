@@ -5,7 +5,14 @@ import { join, resolve } from 'node:path'
 import { isM4Error, M4Error, unknownName, wrapSystemError } from '../core/errors.js'
 import { m4fmHome } from '../core/files.js'
 import { readDevice, slotFolder } from './device.js'
-import { type Manifest, type ModuleEntry, manifestDigest, parseManifest, type Role } from './manifest.js'
+import {
+  type GraphEntry,
+  type Manifest,
+  type ModuleEntry,
+  manifestDigest,
+  parseManifest,
+  type Role,
+} from './manifest.js'
 import { type PrepackedIndex, prepackedFolder, readPrepackedIndex } from './prepacked.js'
 
 export interface Image {
@@ -66,6 +73,18 @@ export async function openImage(path: string, options: OpenImageOptions = {}): P
       return bytes
     },
   }
+}
+
+/** Every graph of an image, with the bytes of its external data. */
+export function graphsOf(manifest: Manifest): { role: Role; graph: string; entry: GraphEntry; dataBytes: number }[] {
+  return Object.entries(manifest.modules).flatMap(([role, module]) =>
+    Object.entries(module.graphs).map(([graph, entry]) => ({
+      role: role as Role,
+      graph,
+      entry,
+      dataBytes: [...new Set(entry.data)].reduce((sum, blob) => sum + manifest.blobs[blob]!.bytes, 0),
+    })),
+  )
 }
 
 /** @throws M4Error `FILE_NOT_FOUND` when the folder has no manifest.json, `IMAGE_INVALID` */

@@ -1,6 +1,6 @@
 /** What each architecture needs around its graphs: the tokenizer, a chat template, and the ids that the runtime must know. */
 
-import type { Checkpoint } from '../checkpoint/index.js'
+import type { Checkpoint, WhisperMetadata } from '../checkpoint/index.js'
 import { M4Error } from '../core/errors.js'
 import type { ArchitectureName } from '../models/index.js'
 import {
@@ -50,8 +50,9 @@ export function textFacts(
 function fromCheckpoint(checkpoint: Checkpoint | undefined): TokenizerJson {
   if (checkpoint?.format === 'gguf') return fromGguf(checkpoint.metadata)
   if (checkpoint?.format === 'ggml-whisper') {
-    const vocabulary = checkpoint.metadata.vocabulary as readonly Uint8Array[]
-    return fromGgmlWhisper(vocabulary, Number(checkpoint.metadata.n_vocab) >= 51865)
+    const { vocabulary, dims } = checkpoint.metadata as unknown as WhisperMetadata
+    // The English models have one token less.
+    return fromGgmlWhisper(vocabulary, dims.n_vocab >= 51_865)
   }
   throw new M4Error('FORMAT_UNSUPPORTED', `A ${checkpoint?.format ?? 'random'} checkpoint carries no tokenizer.`, {
     hint: 'Name a tokenizer.json in the recipe.',

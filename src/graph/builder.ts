@@ -180,6 +180,9 @@ export class GraphBuilder implements Scope {
       outputs: names.length,
       fresh: () => freshSymbol(++this.#symbols),
     })
+    // All names are checked before the first is taken: a refused node leaves no trace.
+    const taken = names.find((each, i) => each !== undefined && (this.#values.has(each) || names.indexOf(each) !== i))
+    if (taken !== undefined) throw duplicate(this.name, `"${taken}"`)
     const values = names.map((each, i) =>
       each === undefined ? undefined : this.#define({ name: each, ...plain(types[i]!) }),
     )
@@ -226,7 +229,7 @@ export class GraphBuilder implements Scope {
     }
     // -0 and 0 are different constants.
     const text = list.map((item) => (Object.is(item, -0) ? '-0' : String(item))).join(',')
-    const key = `${dtype}|${dims.join('x')}|${text}`
+    const key = `${dtype}|${dims.join('x')}|${Array.from(data as ArrayLike<number | bigint>, (item) => (Object.is(item, -0) ? '-0' : String(item))).join()}`
     const known = this.#constants.get(key)
     if (known) return known
     const shape = dims.length === 0 ? '' : dims.length === 1 ? `[${text}]` : `${dims.join('x')}[${text}]`

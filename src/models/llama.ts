@@ -128,7 +128,7 @@ export const LLAMA_LAYOUTS = {
       head: 'output.weight',
     },
     optional: ['head'],
-    ignore: [/^rope\.freqs$/],
+    ignore: [/^rope\.freqs$/, /^layers\.\d+\.attention\.mask$/],
   },
   /** llama.cpp keeps Meta's interleaved pairs whatever the file was converted from. */
   gguf: {
@@ -173,7 +173,7 @@ export const LLAMA_LAYOUTS = {
 export type LlamaLayout = keyof typeof LLAMA_LAYOUTS
 
 /**
- * Sizes from the tensors, the rest from what the checkpoint says (GGUF keys, config.json, params.json).
+ * Sizes from the tensors, the rest from what the checkpoint says (GGUF keys, config.json, params.json as it is).
  * @throws M4Error `FORMAT_INVALID`, `FORMAT_UNSUPPORTED` for rotary scaling, which these graphs do not have
  */
 export function llamaConfig({ metadata, weights }: CheckpointFacts): LlamaConfig {
@@ -183,7 +183,7 @@ export function llamaConfig({ metadata, weights }: CheckpointFacts): LlamaConfig
   const heads = numberFact(metadata, [
     'llama.attention.head_count',
     'config/num_attention_heads',
-    'params/n_heads',
+    'n_heads',
     'config/n_head',
     'config/n_heads',
   ])
@@ -201,7 +201,7 @@ export function llamaConfig({ metadata, weights }: CheckpointFacts): LlamaConfig
     heads,
     kvHeads: numberFact(
       metadata,
-      ['llama.attention.head_count_kv', 'config/num_key_value_heads', 'params/n_kv_heads', 'config/n_kv_heads'],
+      ['llama.attention.head_count_kv', 'config/num_key_value_heads', 'n_kv_heads', 'config/n_kv_heads'],
       heads,
     ),
     headWidth: numberFact(metadata, ['llama.attention.key_length', 'config/head_dim'], width / heads),
@@ -210,7 +210,7 @@ export function llamaConfig({ metadata, weights }: CheckpointFacts): LlamaConfig
       [
         'llama.context_length',
         'config/max_position_embeddings',
-        'params/max_seq_len',
+        'max_seq_len',
         'config/max_seq_len',
         'config/block_size',
       ],
@@ -219,10 +219,10 @@ export function llamaConfig({ metadata, weights }: CheckpointFacts): LlamaConfig
     // lit-llama hard-codes 1e-5 and writes no configuration.
     normEpsilon: numberFact(
       metadata,
-      ['llama.attention.layer_norm_rms_epsilon', 'config/rms_norm_eps', 'params/norm_eps', 'config/norm_eps'],
+      ['llama.attention.layer_norm_rms_epsilon', 'config/rms_norm_eps', 'norm_eps', 'config/norm_eps'],
       1e-5,
     ),
-    ropeTheta: numberFact(metadata, ['llama.rope.freq_base', 'config/rope_theta', 'params/rope_theta'], 10_000),
+    ropeTheta: numberFact(metadata, ['llama.rope.freq_base', 'config/rope_theta', 'rope_theta'], 10_000),
   }
 }
 

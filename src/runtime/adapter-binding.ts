@@ -6,6 +6,7 @@
  */
 
 import type { AdapterTensors, PackedLora } from '../adapters/types.js'
+import type { DataOf } from '../core/dtypes.js'
 import { M4Error, unknownName } from '../core/errors.js'
 import type { Engine, Tensor, ValueInfo } from '../engine/types.js'
 
@@ -30,9 +31,13 @@ export function loraPlaces(inputs: readonly ValueInfo[]): LoraPlace[] {
     const [, width, symbol] = dims // [B, in, R]
     const out = b?.dims[2] // [B, R, out]
     if (typeof width !== 'number' || typeof out !== 'number' || typeof symbol !== 'string')
-      throw new M4Error('IMAGE_INVALID', `The decoder's input ${name} is not a LoRA pair A [B, in, R], B [B, R, out].`, {
-        hint: 'Build the image again with this version of m4fm.',
-      })
+      throw new M4Error(
+        'IMAGE_INVALID',
+        `The decoder's input ${name} is not a LoRA pair A [B, in, R], B [B, R, out].`,
+        {
+          hint: 'Build the image again with this version of m4fm.',
+        },
+      )
     return [{ path, in: width, out, rankSymbol: symbol }]
   })
 }
@@ -50,7 +55,8 @@ export interface BoundLora extends Disposable {
 export function bindLora(engine: Engine, places: readonly LoraPlace[], adapter?: AdapterTensors): BoundLora {
   const lora = adapter?.lora ?? new Map<string, PackedLora>()
   const known = new Set(places.map(({ path }) => path))
-  for (const path of lora.keys()) if (!known.has(path)) throw unknownName(`place of adapter ${adapter?.name}`, path, known)
+  for (const path of lora.keys())
+    if (!known.has(path)) throw unknownName(`place of adapter ${adapter?.name}`, path, known)
   const ranks = new Map<string, number>()
   for (const { path, rankSymbol } of places)
     ranks.set(rankSymbol, Math.max(ranks.get(rankSymbol) ?? 0, lora.get(path)?.rank ?? 0))
@@ -104,16 +110,18 @@ function checkShape(adapter: string, place: LoraPlace, { rank, a, b }: PackedLor
   )
 }
 
+type Rows = DataOf<'float32'>
+
 /** [rows, from] → [rows, to], zeros at the right. */
-function widen(data: Float32Array, rows: number, from: number, to: number): Float32Array {
-  if (from === to) return data
+function widen(data: Float32Array, rows: number, from: number, to: number): Rows {
+  if (from === to) return data as Rows
   const out = new Float32Array(rows * to)
   for (let row = 0; row < rows; row++) out.set(data.subarray(row * from, (row + 1) * from), row * to)
   return out
 }
 
-function lengthen(data: Float32Array, length: number): Float32Array {
-  if (data.length === length) return data
+function lengthen(data: Float32Array, length: number): Rows {
+  if (data.length === length) return data as Rows
   const out = new Float32Array(length)
   out.set(data)
   return out

@@ -8,6 +8,7 @@
 
 import type { AdapterTensors } from '../adapters/types.js'
 import { Handle } from '../core/disposal.js'
+import type { DataOf } from '../core/dtypes.js'
 import { M4Error, throwIfAborted } from '../core/errors.js'
 import { int64Tensor } from '../core/tensor.js'
 import type { Binding, Engine, Session, Tensor } from '../engine/types.js'
@@ -247,10 +248,11 @@ export class Context extends Handle {
   async #embeddingsOf(chunk: Chunk): Promise<Tensor> {
     const { engine, embed, width } = this.#parts
     const { keys } = chunk
-    if (chunk.embeddings) return engine.tensor('float32', [1, keys.length, width], chunk.embeddings)
+    if (chunk.embeddings)
+      return engine.tensor('float32', [1, keys.length, width], chunk.embeddings as DataOf<'float32'>)
     const ids = this.#tensorOf(keys, [1, keys.length])
     try {
-      return (await embed.run({ ids }, ['embeddings']))['embeddings']!
+      return (await embed.run({ ids }, ['embeddings'])).embeddings!
     } finally {
       ids.dispose()
     }
@@ -314,6 +316,8 @@ export class Context extends Handle {
     const count = cache.heads * prefix.tokens * cache.width
     for (const [layer, { key, value }] of prefix.layers.entries())
       if (key.length !== count || value.length !== count)
-        fail(`prefix of layer ${layer} needs ${count} numbers each for key and value, got ${key.length} and ${value.length}`)
+        fail(
+          `prefix of layer ${layer} needs ${count} numbers each for key and value, got ${key.length} and ${value.length}`,
+        )
   }
 }

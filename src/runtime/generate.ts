@@ -1,5 +1,6 @@
 /** Prompt in, tokens out one by one, as an async generator: reading slowly slows the model down, leaving stops it. */
 
+import { M4Error } from '../core/errors.js'
 import type { Backbone } from './backbone.js'
 import type { Context, Prefilled } from './context.js'
 import type { Segment } from './prompt-plan.js'
@@ -50,6 +51,8 @@ export async function* generateTokens(
   const stops = createStopFilter(options.stop ?? [])
   const stream = tokenizer.decodeStream({ continuing: true })
   const maxTokens = options.maxTokens ?? defaultMaxTokens(context, segments)
+  if (!Number.isInteger(maxTokens) || maxTokens < 1)
+    throw new M4Error('INVALID_REQUEST', `maxTokens: expected a whole number, 1 or more, got ${maxTokens}.`)
   context.assertFits(segments, maxTokens)
   for (const { ids } of segments) if (ids) for (const id of ids) sampler.saw(id)
 

@@ -56,11 +56,15 @@ export function createKvCache(engine: Engine, binding: Binding, shape: CacheShap
       for (const tensor of made.values()) tensor.dispose()
       if (cause instanceof M4Error) throw cause
       const bytes = names.length * heads * rows * width * 4
-      throw new M4Error('OUT_OF_MEMORY', `The KV cache for ${rows} tokens needs ${bytes} bytes, which this machine has not.`, {
-        hint: 'Ask with a shorter prompt or fewer maxTokens.',
-        details: { rows, bytes },
-        cause,
-      })
+      throw new M4Error(
+        'OUT_OF_MEMORY',
+        `The KV cache for ${rows} tokens needs ${bytes} bytes, which this machine has not.`,
+        {
+          hint: 'Ask with a shorter prompt or fewer maxTokens.',
+          details: { rows, bytes },
+          cause,
+        },
+      )
     }
     return made
   }

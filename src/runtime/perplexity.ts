@@ -2,7 +2,7 @@
 
 import { M4Error } from '../core/errors.js'
 import type { Backbone } from './backbone.js'
-import { logProbability } from './score.js'
+import { logProbability } from './logits.js'
 
 export interface Perplexity {
   /** exp(-logProbability / tokens) */

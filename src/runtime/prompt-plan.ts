@@ -23,10 +23,14 @@ export function segmentLength(segment: Segment, width: number): number {
   if (segment.ids) return segment.ids.length
   const rows = segment.embeddings.length / width
   if (Number.isInteger(rows)) return rows
-  throw new M4Error('SHAPE_MISMATCH', `Soft tokens have ${width} numbers each, got ${segment.embeddings.length} in all.`, {
-    hint: 'Project the embedding to the width of the backbone.',
-    details: { width, got: segment.embeddings.length },
-  })
+  throw new M4Error(
+    'SHAPE_MISMATCH',
+    `Soft tokens have ${width} numbers each, got ${segment.embeddings.length} in all.`,
+    {
+      hint: 'Project the embedding to the width of the backbone.',
+      details: { width, got: segment.embeddings.length },
+    },
+  )
 }
 
 export function promptLength(segments: readonly Segment[], width: number): number {

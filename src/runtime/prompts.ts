@@ -76,7 +76,10 @@ export function chatSegments(
   const cuts: number[] = []
   for (let count = 1; count <= messages.length; count++) {
     // A template may not take half a conversation, or write it differently: then there is no cut.
-    const cut = commonPrefix(encodeIfAccepted(() => encode(count, false)), ids)
+    const cut = commonPrefix(
+      encodeIfAccepted(() => encode(count, false)),
+      ids,
+    )
     if (cut - (cuts.at(-1) ?? 0) >= MIN_SEGMENT_TOKENS) cuts.push(cut)
   }
   return cutAt(ids, cuts)
@@ -98,7 +101,9 @@ interface Guarded {
 }
 
 function guardSpecials(messages: readonly ChatMessage[], tokenizer: Tokenizer): Guarded {
-  const names = [...tokenizer.specialIds.keys()].filter((name) => messages.some(({ content }) => content.includes(name)))
+  const names = [...tokenizer.specialIds.keys()].filter((name) =>
+    messages.some(({ content }) => content.includes(name)),
+  )
   if (names.length === 0) return { messages, marker: undefined }
   let code = 0xe000
   while (messages.some(({ content }) => content.includes(String.fromCharCode(code)))) code++

@@ -6,6 +6,7 @@
 
 import { M4Error } from '../core/errors.js'
 import { randomSource } from '../core/random.js'
+import { argmax, notFinite } from './logits.js'
 
 export interface SamplingOptions {
   /** 0 is greedy: the most probable token, the lowest id of equals. Default 0. */
@@ -67,27 +68,6 @@ export function createSampler(vocabularySize: number, options: SamplingOptions =
     saw: (id) => void (repetitionPenalty !== 1 && seen.add(id)),
   }
 }
-
-/** Index of the largest of the first `limit` values, the lowest of equals. @throws M4Error `ENGINE` when none is a number */
-export function argmax(values: Float32Array, limit = values.length): number {
-  let best = -1
-  let most = Number.NEGATIVE_INFINITY
-  const count = Math.min(limit, values.length)
-  for (let i = 0; i < count; i++) {
-    const value = values[i]!
-    if (value > most) {
-      most = value
-      best = i
-    }
-  }
-  if (best < 0 || most === Number.POSITIVE_INFINITY) throw notFinite()
-  return best
-}
-
-const notFinite = () =>
-  new M4Error('ENGINE', 'The model gave logits that are not finite numbers.', {
-    hint: 'Verify the image, and the adapter if there is one.',
-  })
 
 function drawer(limit: number, temperature: number, options: SamplingOptions, uniform: () => number) {
   const { topK = 0, topP = 1, minP = 0 } = options

@@ -7,6 +7,7 @@
 import { M4Error } from '../core/errors.js'
 import type { Tokenizer } from '../tokenizers/index.js'
 import type { Context, Prefilled } from './context.js'
+import { logProbability, logSumExp } from './logits.js'
 import type { Segment } from './prompt-plan.js'
 import { commonPrefix, cutAt, encodePrompt, promptSegments, type TextPrompt } from './prompts.js'
 
@@ -107,20 +108,6 @@ export async function scoreLabels(
   }
   const scoredTokens = continuations.reduce((sum, { length }) => sum + length, 0)
   return { logProbabilities: sums, scoredTokens, prefilled }
-}
-
-/** log Σ exp of `count` values at `offset`, in float64. */
-export function logSumExp(values: Float32Array, offset: number, count: number): number {
-  let most = Number.NEGATIVE_INFINITY
-  for (let i = offset; i < offset + count; i++) if (values[i]! > most) most = values[i]!
-  let sum = 0
-  for (let i = offset; i < offset + count; i++) sum += Math.exp(values[i]! - most)
-  return most + Math.log(sum)
-}
-
-/** Natural log of softmax(logits[offset … offset + count])[id]. */
-export function logProbability(logits: Float32Array, offset: number, count: number, id: number): number {
-  return logits[offset + id]! - logSumExp(logits, offset, count)
 }
 
 /** Mean of each label over texts. [texts][labels] */

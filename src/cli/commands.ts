@@ -1,0 +1,154 @@
+/**
+ * The commands as data: all that `--help` says, and where the code is. Only the command that runs is loaded, so help is instant.
+ */
+
+import type { CommandAction } from './context.js'
+
+export interface OptionSpec {
+  /** As commander writes it: `--out <dir>`. A name that ends in `...` may be given several times. */
+  readonly flags: string
+  readonly about: string
+}
+
+export interface CommandSpec {
+  /** Operands as commander writes them: `<image>`, `[recipe]`, `[input...]`. */
+  readonly operands: string
+  readonly about: string
+  readonly options: readonly OptionSpec[]
+  readonly example: string
+  /** Beside 0 (done) and 130 (interrupted). */
+  readonly exits: readonly ExitCode[]
+  readonly load: () => Promise<{ readonly run: CommandAction }>
+}
+
+/** See `ERROR_CODES` of core/errors, where each code of an error has its exit code. */
+export const EXIT_CODES = Object.freeze({
+  0: 'done',
+  1: 'a check failed',
+  2: 'misuse: unknown name, empty or too long input',
+  3: 'a file is missing, damaged or not what it claims',
+  4: 'the machine: disk, network, memory, engine, lock',
+  70: 'a fault in m4fm',
+  130: 'interrupted',
+})
+export type ExitCode = keyof typeof EXIT_CODES
+
+const DECODING: readonly OptionSpec[] = [
+  { flags: '--max-tokens <n>', about: 'most tokens of the answer' },
+  { flags: '--temperature <x>', about: '0 (default) always takes the most probable token' },
+  { flags: '--top-p <x>', about: 'sample from the most probable tokens that reach this probability' },
+  { flags: '--top-k <n>', about: 'sample from the k most probable tokens' },
+  { flags: '--seed <n>', about: 'same seed, same answer (default 0)' },
+  { flags: '--stop <text...>', about: 'text that ends the answer; may be repeated' },
+  { flags: '--adapter <dir>', about: 'PEFT adapter folder (adapter_config.json, adapter_model.safetensors)' },
+]
+
+export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
+  pull: {
+    operands: '<recipe>',
+    about: 'Download the weights of a recipe into the cache, each file checked by its sha-256.',
+    options: [],
+    example: 'm4fm pull lite',
+    exits: [2, 3, 4],
+    load: () => import('./commands/pull.js'),
+  },
+  build: {
+    operands: '[recipe]',
+    about: 'Make a firmware image from a recipe; pulls what is missing.',
+    options: [
+      { flags: '--quant <name>', about: 'quantisation of the backbone, e.g. int8 (see --list)' },
+      { flags: '--out <dir>', about: 'folder of the image (default: images/NAME in the home folder)' },
+      { flags: '--list', about: 'list the recipes and their quantisations' },
+    ],
+    example: 'm4fm build lite',
+    exits: [2, 3, 4],
+    load: () => import('./commands/build.js'),
+  },
+  inspect: {
+    operands: '<image>',
+    about: 'Show what an image holds: modules, sizes, graphs, operators, origin and licences.',
+    options: [],
+    example: 'm4fm inspect lite',
+    exits: [2, 3],
+    load: () => import('./commands/inspect.js'),
+  },
+  verify: {
+    operands: '<image>',
+    about: 'Hash every file of an image and compare with its manifest.',
+    options: [],
+    example: 'm4fm verify device',
+    exits: [3, 4],
+    load: () => import('./commands/verify.js'),
+  },
+  flash: {
+    operands: '<image>',
+    about: 'Install an image into the free slot: verify, prepack for this CPU, self-test, switch over.',
+    options: [],
+    example: 'm4fm flash lite',
+    exits: [3, 4],
+    load: () => import('./commands/flash.js'),
+  },
+  rollback: {
+    operands: '',
+    about: 'Make the other slot active again, if it is good.',
+    options: [],
+    example: 'm4fm rollback',
+    exits: [2, 3, 4],
+    load: () => import('./commands/rollback.js'),
+  },
+  run: {
+    operands: '[image-or-input...]',
+    about:
+      'Ask an image once. The first argument is the image if it names one (a folder, a built recipe, `device`); ' +
+      'default: the active slot, else `lite`. The rest is the input: text, or WAV files for transcribe and listen.',
+    options: [
+      { flags: '--task <task>', about: 'generate, complete, classify, transcribe, listen, embed, similarity or match' },
+      { flags: '--image <image>', about: 'the image; all arguments are then input' },
+      { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
+      { flags: '--labels <a,b,…>', about: 'labels of classify and match' },
+      { flags: '--examples <file>', about: 'few-shot examples: TSV (input, tab, output) or JSONL ({"input","output"})' },
+      { flags: '--calibrate <file>', about: 'classify: unlabelled texts, one a line, that take away the bias of labels' },
+      { flags: '--instruction <text>', about: 'a line in front of the examples' },
+      { flags: '--names <in,out>', about: 'what the lines of a few-shot prompt start with, e.g. Q,A' },
+      { flags: '--template <text>', about: 'prompt with {} for the text (classify, listen) or the label (match)' },
+      { flags: '--chat', about: "generate: the input is a user's message, not a text to continue" },
+      { flags: '--mean', about: 'embed, similarity, match: take the mean over windows of a long text' },
+      ...DECODING,
+    ],
+    example: 'm4fm run --task complete "What is the capital of France?"',
+    exits: [2, 3, 4],
+    load: () => import('./commands/run.js'),
+  },
+  chat: {
+    operands: '[image]',
+    about: 'Talk with an image. /reset forgets, /quit ends, Ctrl-C stops the answer. Lines of a pipe are answered in turn.',
+    options: [{ flags: '--system <text>', about: 'what the model is told first' }, ...DECODING],
+    example: 'm4fm chat lite',
+    exits: [2, 3, 4],
+    load: () => import('./commands/chat.js'),
+  },
+  ops: {
+    operands: '<image-or-file...>',
+    about: 'Count the operators of an image, a recipe or any .onnx files.',
+    options: [],
+    example: 'm4fm ops lite --json',
+    exits: [2, 3],
+    load: () => import('./commands/ops.js'),
+  },
+  parity: {
+    operands: '<folder>',
+    about: 'Compare with a reference implementation: one case folder, or a folder of cases.',
+    options: [{ flags: '--backend <name>', about: 'ffi, node or web' }],
+    example: 'm4fm parity test/goldens/llama-hf-gqa --json',
+    exits: [1, 2, 3, 4],
+    load: () => import('./commands/parity.js'),
+  },
+  doctor: {
+    operands: '',
+    about: 'Check this machine: Node, engine, CPU, memory, disk, images and slots.',
+    options: [],
+    example: 'm4fm doctor',
+    exits: [1],
+    load: () => import('./commands/doctor.js'),
+  },
+})

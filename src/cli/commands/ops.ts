@@ -1,0 +1,64 @@
+/** `m4fm ops`: the operator census of the paper's Figure 14, over images, recipes and anybody's ONNX files. */
+
+import { readFile, stat } from 'node:fs/promises'
+import { M4Error, wrapSystemError } from '../../core/errors.js'
+import type { Recipe } from '../../firmware/recipes.js'
+import type { Graph } from '../../graph/types.js'
+import type { CliContext, CommandAction } from '../context.js'
+import { table } from '../print.js'
+
+export const run: CommandAction = async (context, operands) => {
+  const { censusOf } = await import('../../graph/index.js')
+  const models: (Graph | Uint8Array)[] = []
+  for (const operand of operands) models.push(...(await modelsOf(operand, context)))
+  const census = censusOf(models)
+  const rows = Object.entries(census.counts)
+    .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
+    .map(([op, count]) => [op, String(count), String(census.withoutSubgraphs[op] ?? 0)])
+  context.result(
+    census,
+    `${table([['operator', 'nodes', 'outside sub-graphs'], ...rows], ['left', 'right', 'right'])}\n` +
+      `${census.types.length} types, ${census.total} nodes`,
+  )
+  return 0
+}
+
+async function modelsOf(name: string, context: CliContext): Promise<(Graph | Uint8Array)[]> {
+  if (await isFile(name)) return [await read(name)]
+  const { RECIPES, openImage, resolveImage } = await import('../../firmware/index.js')
+  const recipe = Object.hasOwn(RECIPES, name) ? RECIPES[name]! : undefined
+  const randomOnly = recipe && Object.values(recipe.modules).every(({ weights }) => 'random' in weights)
+  // A recipe of random weights is its own description; any other needs the configuration that its checkpoint holds.
+  if (randomOnly) return graphsOf(recipe)
+  const image = await openImage(await resolveImage(name, context))
+  const paths = Object.values(image.manifest.modules).flatMap(({ graphs }) =>
+    Object.values(graphs).map(({ model }) => `${image.path}/blobs/${model}`),
+  )
+  return Promise.all(paths.map(read))
+}
+
+async function graphsOf(recipe: Recipe): Promise<Graph[]> {
+  const { architecture } = await import('../../models/index.js')
+  return Object.values(recipe.modules).flatMap((module) => {
+    if (!('random' in module.weights)) throw new M4Error('USAGE', `Recipe ${recipe.name} has weights of its own.`)
+    const { config, seed } = module.weights.random
+    const model = architecture(module.architecture)
+    const graphs = model.graphs(config as never, model.random(config as never, seed), {
+      quantisation: Object.values(module.quantisations)[0]!,
+      embedding: module.embedding ?? 'fp32',
+      loraSites: module.loraSites ?? [],
+    })
+    return Object.values(graphs).map((make) => make())
+  })
+}
+
+const isFile = (path: string) =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  )
+
+const read = (path: string): Promise<Uint8Array> =>
+  readFile(path).catch((error) => {
+    throw wrapSystemError(error, `Reading ${path}`)
+  })

@@ -1,0 +1,48 @@
+/** `m4fm run`: one request, its answer on stdout as it comes, its report on stderr. */
+
+import type { Answer } from '../../runtime/requests.js'
+import { adapterOf } from '../adapter.js'
+import { formatAnswer, formatReport, STREAMED } from '../answers.js'
+import { type CommandAction, textOption } from '../context.js'
+import { defaultImage, imageNamed } from '../images.js'
+import { dim } from '../print.js'
+import { checkOptions, requestOf, taskOf } from '../run-requests.js'
+
+export const run: CommandAction = async (context, operands, options) => {
+  const task = taskOf(options)
+  checkOptions(task, options)
+  const { path, rest } = await imageAndInput(context, operands, textOption(options, 'image'))
+  const adapter = await adapterOf(context, options, path)
+  const request = await requestOf(task, { context, operands: rest, options, adapter })
+
+  const { openFirmware } = await import('../../runtime/index.js')
+  await using firmware = await openFirmware(path)
+  let answer: Answer | undefined
+  let streamed = ''
+  for await (const event of firmware.run({ ...request, signal: context.signal })) {
+    if (event.type === 'transcript') context.note(`heard: ${event.text}`)
+    else if (event.type === 'answer') answer = event
+    else {
+      context.stream(event.text)
+      streamed += event.text
+    }
+  }
+  const { output, report } = answer!
+  const rest_ = STREAMED.has(task) ? '\n' : formatAnswer(task, output as never)
+  context.result({ output, report }, streamed.endsWith('\n') && STREAMED.has(task) ? '' : rest_)
+  context.note(dim(formatReport(report), process.stderr))
+  return 0
+}
+
+async function imageAndInput(
+  context: Parameters<CommandAction>[0],
+  operands: readonly string[],
+  image: string | undefined,
+): Promise<{ path: string; rest: readonly string[] }> {
+  const { resolveImage } = await import('../../firmware/index.js')
+  if (image !== undefined) return { path: await resolveImage(image, context), rest: operands }
+  const named = operands[0] === undefined ? undefined : await imageNamed(operands[0], context)
+  return named
+    ? { path: named, rest: operands.slice(1) }
+    : { path: await defaultImage(context), rest: operands }
+}

@@ -1,0 +1,198 @@
+/** Options of `m4fm run` → a request, one maker a task. An option that the task has no use for is an error, never ignored. */
+
+import { M4Error, unknownName } from '../core/errors.js'
+import type { AdapterTensors } from '../adapters/types.js'
+import type { Request, RequestOf, Task } from '../runtime/requests.js'
+import { type CliContext, commaOption, listOption, numberOption, type OptionValues, textOption } from './context.js'
+import { readBytes, readExamples, readLines, readTexts } from './inputs.js'
+
+export interface RunInput {
+  readonly context: CliContext
+  readonly operands: readonly string[]
+  readonly options: OptionValues
+  readonly adapter: AdapterTensors | undefined
+}
+
+interface TaskMaker<T extends Task> {
+  /** Options that mean something to it, beside `task`, `image` and `file`. */
+  readonly takes: readonly string[]
+  readonly make: (input: RunInput) => Promise<RequestOf<T>>
+}
+
+const DECODED = ['maxTokens', 'temperature', 'topP', 'topK', 'seed', 'stop', 'adapter']
+const LINES = ['examples', 'instruction', 'names']
+
+const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
+  generate: {
+    takes: ['chat', ...DECODED],
+    make: async (input) => {
+      const text = await oneText(input)
+      const common = { task: 'generate', ...adapted(input), ...decoding(input.options) } as const
+      return input.options.chat
+        ? { ...common, messages: [{ role: 'user', content: text }] }
+        : { ...common, prompt: text }
+    },
+  },
+  complete: {
+    takes: [...LINES, ...DECODED],
+    make: async (input) => ({
+      task: 'complete',
+      input: await oneText(input),
+      ...(await linePrompt(input.options)),
+      ...adapted(input),
+      ...decoding(input.options),
+    }),
+  },
+  classify: {
+    takes: ['labels', 'calibrate', 'template', 'adapter', ...LINES],
+    make: async (input) => {
+      const { examples, ...lines } = await linePrompt(input.options)
+      const calibrate = textOption(input.options, 'calibrate')
+      return {
+        task: 'classify',
+        text: await oneText(input),
+        labels: labelsOf(input),
+        ...lines,
+        ...(examples ? { examples: examples.map(({ input: text, output: label }) => ({ text, label })) } : {}),
+        ...template(input.options),
+        ...(calibrate === undefined ? {} : { calibration: await readLines(calibrate) }),
+        ...adapted(input),
+      }
+    },
+  },
+  transcribe: {
+    takes: ['maxTokens'],
+    make: async (input) => {
+      const maxTokens = numberOption(input.options, 'maxTokens')
+      return { task: 'transcribe', sound: await soundOf(input), ...(maxTokens === undefined ? {} : { maxTokens }) }
+    },
+  },
+  listen: {
+    takes: ['template', ...LINES, ...DECODED],
+    make: async (input) => ({
+      task: 'listen',
+      sound: await soundOf(input),
+      ...template(input.options),
+      ...(await linePrompt(input.options)),
+      ...adapted(input),
+      ...decoding(input.options),
+    }),
+  },
+  embed: {
+    takes: ['mean'],
+    make: async (input) => ({ task: 'embed', texts: await texts(input), ...windowed(input.options) }),
+  },
+  similarity: {
+    takes: ['mean'],
+    make: async (input) => ({ task: 'similarity', texts: await texts(input), ...windowed(input.options) }),
+  },
+  match: {
+    takes: ['labels', 'template', 'mean'],
+    make: async (input) => ({
+      task: 'match',
+      texts: await texts(input),
+      labels: labelsOf(input),
+      ...template(input.options),
+      ...windowed(input.options),
+    }),
+  },
+})
+
+/** @throws M4Error `USAGE` when no task is named, `UNKNOWN_NAME` with the nearest names */
+export function taskOf(options: OptionValues): Task {
+  const name = textOption(options, 'task')
+  const known = Object.keys(TASKS)
+  if (name === undefined)
+    throw new M4Error('USAGE', 'run: expected --task.', { hint: `Give one of ${known.join(', ')}.`, details: { known } })
+  if (!Object.hasOwn(TASKS, name)) throw unknownName('task', name, known)
+  return name as Task
+}
+
+/** @throws M4Error `USAGE` for an option that `task` has no use for */
+export function checkOptions(task: Task, options: OptionValues): void {
+  const { takes } = TASKS[task]
+  for (const name of Object.keys(options)) {
+    if (['task', 'image', 'file'].includes(name) || takes.includes(name)) continue
+    throw new M4Error('USAGE', `run --task ${task}: it has no use for --${flagOf(name)}.`, {
+      hint: `It takes --file${takes.map((option) => `, --${flagOf(option)}`).join('')}.`,
+      details: { task, option: name },
+    })
+  }
+}
+
+/** @throws M4Error `USAGE`, `FILE_NOT_FOUND`, `FORMAT_INVALID` */
+export async function requestOf(task: Task, input: RunInput): Promise<Request> {
+  return TASKS[task].make(input)
+}
+
+const flagOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
+const adapted = ({ adapter }: RunInput) => (adapter ? { adapter } : {})
+
+/** The options that room runtime calls `Decoded`. */
+export function decoding(options: OptionValues): {
+  maxTokens?: number
+  sampling?: { temperature?: number; topP?: number; topK?: number; seed?: number }
+  stop?: readonly string[]
+} {
+  const maxTokens = numberOption(options, 'maxTokens')
+  const named = ['temperature', 'topP', 'topK', 'seed'].flatMap((name) => {
+    const value = numberOption(options, name)
+    return value === undefined ? [] : [[name, value] as const]
+  })
+  const stop = listOption(options, 'stop')
+  return {
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(named.length ? { sampling: Object.fromEntries(named) } : {}),
+    ...(stop.length ? { stop } : {}),
+  }
+}
+
+async function linePrompt(options: OptionValues) {
+  const examples = textOption(options, 'examples')
+  const instruction = textOption(options, 'instruction')
+  const names = commaOption(options, 'names')
+  if (names && names.length !== 2)
+    throw new M4Error('USAGE', `--names: expected two words, e.g. Q,A; got ${names.length}.`)
+  return {
+    ...(examples === undefined ? {} : { examples: await readExamples(examples) }),
+    ...(instruction === undefined ? {} : { instruction }),
+    ...(names ? { names: { input: names[0]!, output: names[1]! } } : {}),
+  }
+}
+
+function template(options: OptionValues): { template?: string } {
+  const text = textOption(options, 'template')
+  return text === undefined ? {} : { template: text }
+}
+
+const windowed = (options: OptionValues) => (options.mean ? { window: 'mean' as const } : {})
+
+function labelsOf({ options }: RunInput): readonly string[] {
+  const labels = commaOption(options, 'labels')
+  if (!labels) throw new M4Error('USAGE', 'Expected --labels.', { hint: 'For example --labels positive,negative.' })
+  return labels
+}
+
+const texts = ({ context, operands, options }: RunInput) =>
+  readTexts(context, operands, textOption(options, 'file'), { lines: true })
+
+async function oneText({ context, operands, options }: RunInput): Promise<string> {
+  const given = await readTexts(context, operands, textOption(options, 'file'), { lines: false })
+  if (given.length === 1) return given[0]!
+  throw new M4Error('USAGE', `Expected one text, got ${given.length}: ${given.map((text) => JSON.stringify(text.slice(0, 40))).join(', ')}.`, {
+    hint: 'Put quotation marks around the text; an image that is not named by its recipe or folder goes behind --image.',
+    details: { texts: given.length },
+  })
+}
+
+async function soundOf({ operands, options }: RunInput) {
+  const file = textOption(options, 'file')
+  const paths = [...operands, ...(file === undefined ? [] : [file])]
+  if (paths.length !== 1)
+    throw new M4Error('USAGE', `Expected one WAV file, got ${paths.length}.`, {
+      hint: 'Give its path as argument or with --file; - is standard input.',
+      details: { paths },
+    })
+  return { wav: await readBytes(paths[0]!) }
+}

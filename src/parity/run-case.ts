@@ -1,0 +1,109 @@
+/** Case folder → report: one table from architecture to runner, one rule of comparison. */
+
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { isM4Error, throwIfAborted, wrapSystemError } from '../core/errors.js'
+import { openEngine } from '../engine/index.js'
+import type { Engine } from '../engine/types.js'
+import { isFile, openCase, type ParityCase } from './case.js'
+import { compareTensor } from './compare.js'
+import { runLlama } from './llama.js'
+import type { OutputReport, ParityReport, Produced, Runner } from './types.js'
+
+export interface ParityOptions {
+  /** Default: the default engine of this machine. */
+  readonly engine?: Engine
+  readonly signal?: AbortSignal
+}
+
+/** `architecture` of case.json → what computes its outputs. */
+const RUNNERS: Readonly<Record<string, Runner>> = Object.freeze({
+  llama: runLlama,
+  'gguf-llama': runLlama,
+  'llama+peft-lora': runLlama,
+  'llama+peft-prompt': runLlama,
+  'llama+peft-prefix': runLlama,
+  'lit-llama': runLlama,
+  'lit-llama+lora': runLlama,
+  'lit-llama+gptq': runLlama,
+})
+
+/** Where `architecture` is missing or says less than the name: beginnings of names, the longest that fits. */
+const RUNNERS_BY_NAME: Readonly<Record<string, Runner>> = Object.freeze({
+  'llama-hf': runLlama,
+  'llama-meta': runLlama,
+  'llama-peft': runLlama,
+  'gguf-llama': runLlama,
+  'litllama-base': runLlama,
+  'litllama-lora': runLlama,
+  'litllama-gptq': runLlama,
+})
+
+function runnerOf({ architecture, name }: ParityCase): Runner | undefined {
+  if (Object.hasOwn(RUNNERS, architecture)) return RUNNERS[architecture]
+  // Another architecture that is named is not guessed at.
+  if (architecture !== '' && architecture !== 'metric') return undefined
+  const starts = Object.keys(RUNNERS_BY_NAME).filter((start) => name.startsWith(start))
+  const longest = starts.sort((a, b) => b.length - a.length)[0]
+  return longest === undefined ? undefined : RUNNERS_BY_NAME[longest]
+}
+
+/**
+ * Runs one case and compares every output that it declares.
+ * What stops a case (a checkpoint that does not open, a graph that does not run) is a failed report with its `code`.
+ * @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID` when the folder is no case, `ENGINE_UNAVAILABLE`, `ABORTED`
+ */
+export async function runParity(folder: string, options: ParityOptions = {}): Promise<ParityReport> {
+  const { signal } = options
+  throwIfAborted(signal)
+  using parityCase = openCase(folder)
+  const { name } = parityCase
+  const runner = runnerOf(parityCase)
+  if (!runner) {
+    const skipped = `architecture "${parityCase.architecture}" is not part of this version`
+    return { name, pass: false, outputs: [], skipped, code: 'NOT_AVAILABLE' }
+  }
+  const engine = options.engine ?? (await openEngine())
+  try {
+    const outputs = compareAll(parityCase, await runner({ parityCase, engine, signal }))
+    const pass = outputs.length > 0 && outputs.every((output) => output.pass)
+    return { name, pass, outputs, ...(pass ? {} : { code: 'PARITY_FAILED' }) }
+  } catch (error) {
+    if (isM4Error(error, 'ABORTED')) throw error
+    const { code, message } = wrapSystemError(error, `Case ${name}`)
+    return { name, pass: false, outputs: [], code, error: message }
+  }
+}
+
+/**
+ * Runs a case folder, or every case folder below it (by name).
+ * @throws M4Error as `runParity`, `FILE_NOT_FOUND` when there is no case
+ */
+export async function runParityAll(folder: string, options: ParityOptions = {}): Promise<ParityReport[]> {
+  const reports: ParityReport[] = []
+  for (const path of caseFolders(folder)) reports.push(await runParity(path, options))
+  return reports
+}
+
+/** The folder itself when it is a case, else those of its folders that are. @throws M4Error `FILE_NOT_FOUND`, `IO` */
+export function caseFolders(folder: string): string[] {
+  if (isFile(join(folder, 'case.json'))) return [folder]
+  try {
+    return readdirSync(folder)
+      .sort()
+      .map((name) => join(folder, name))
+      .filter((path) => isFile(join(path, 'case.json')))
+  } catch (error) {
+    throw wrapSystemError(error, `Reading ${folder}`)
+  }
+}
+
+function compareAll(parityCase: ParityCase, { tensors, checks = [], exact }: Produced): OutputReport[] {
+  const compared = parityCase.outputs.map((spec): OutputReport => {
+    const got = tensors?.get(spec.name)
+    if (got) return compareTensor(spec, parityCase.expected(spec), got, exact ?? spec.bitPattern)
+    const note = 'this version does not compute this output'
+    return { name: spec.name, maxAbs: Number.MAX_VALUE, maxRel: Number.MAX_VALUE, pass: false, note }
+  })
+  return [...compared, ...checks]
+}

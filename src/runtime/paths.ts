@@ -1,0 +1,33 @@
+/** Which way a request takes through the model: task → path of DESIGN §2, the modules it may wake, and its handler. */
+
+import { embed, match, similarity } from './embedding-tasks.js'
+import type { ServedRole } from './modules.js'
+import type { Event, Outputs, PathNumber, RequestOf, Task } from './requests.js'
+import { listen, transcribe } from './speech-tasks.js'
+import { classify, complete, generate } from './text-tasks.js'
+import type { Work } from './work.js'
+
+/** Gives events while it works and returns the output. */
+export type Handler<T extends Task> = (
+  request: RequestOf<T>,
+  work: Work,
+) => AsyncGenerator<Exclude<Event<T>, { type: 'answer' }>, Outputs[T]>
+
+export interface Path<T extends Task> {
+  readonly path: PathNumber
+  /** In order of use. A caller may tell beforehand whether an image can do the task. */
+  readonly roles: readonly ServedRole[]
+  readonly run: Handler<T>
+}
+
+export const PATHS: { readonly [T in Task]: Path<T> } = Object.freeze({
+  generate: { path: 2, roles: ['backbone'], run: generate },
+  complete: { path: 2, roles: ['backbone'], run: complete },
+  classify: { path: 2, roles: ['backbone'], run: classify },
+  /** The first half of path 1: where only the words are wanted, the backbone need not wake. */
+  transcribe: { path: 1, roles: ['AUD-I'], run: transcribe },
+  listen: { path: 1, roles: ['AUD-I', 'backbone'], run: listen },
+  embed: { path: 3, roles: ['TXT'], run: embed },
+  similarity: { path: 3, roles: ['TXT'], run: similarity },
+  match: { path: 3, roles: ['TXT'], run: match },
+})

@@ -1,0 +1,161 @@
+/** Sentences to unit vectors (BERT, mean pooling: see models/bert.ts), in batches of similar length. */
+
+import { Handle } from '../core/disposal.js'
+import { M4Error, throwIfAborted } from '../core/errors.js'
+import type { Engine, Session } from '../engine/types.js'
+import type { Image } from '../firmware/image.js'
+import type { ModuleEntry, Role } from '../firmware/manifest.js'
+import type { Tokenizer } from '../tokenizers/index.js'
+import { configNumber, readTokenizer } from './module-config.js'
+
+export interface TextEmbeddingFacts {
+  readonly width: number
+  readonly contextLength: number
+  readonly clsId: number
+  readonly sepId: number
+}
+
+export interface EmbedOptions {
+  readonly signal?: AbortSignal | undefined
+  /**
+   * `mean`: a text longer than the context is read in windows that fill it, and its vector is their mean, weighted by tokens
+   * and brought back to length 1. Default: such a text is an error.
+   */
+  readonly window?: 'mean' | undefined
+}
+
+export interface Embedded {
+  /** Length 1 each, in the order of the texts. [C] */
+  readonly embeddings: readonly Float32Array[]
+  /** Read, marks at both ends included, padding not. */
+  readonly tokens: number
+}
+
+/** Rows × padded length of one run: large enough for full speed, small enough to stop soon. */
+const BATCH_TOKENS = 2048
+
+/** One run's worth of a text. */
+interface Piece {
+  readonly text: number
+  readonly ids: readonly number[]
+}
+
+export class TextEmbedder extends Handle {
+  readonly tokenizer: Tokenizer
+  readonly facts: TextEmbeddingFacts
+  readonly #engine: Engine
+  readonly #session: Session
+
+  constructor(engine: Engine, session: Session, options: { tokenizer: Tokenizer; facts: TextEmbeddingFacts }) {
+    super('text-embedder')
+    this.tokenizer = options.tokenizer
+    this.facts = options.facts
+    this.#engine = engine
+    this.#session = session
+  }
+
+  /** @throws M4Error `EMPTY_INPUT` for no texts or an empty one, `CONTEXT_OVERFLOW`, `ABORTED` */
+  async embed(texts: readonly string[], { signal, window }: EmbedOptions = {}): Promise<Embedded> {
+    this.assertLive('embed')
+    if (texts.length === 0) throw new M4Error('EMPTY_INPUT', 'There is no text to embed.')
+    const pieces = texts.flatMap((text, index) => this.#pieces(text, index, window))
+    const { width } = this.facts
+    const sums = texts.map(() => new Float32Array(width))
+    for (const batch of batches(pieces)) {
+      throwIfAborted(signal)
+      const rows = await this.#run(batch, signal)
+      for (const [row, { text, ids }] of batch.entries())
+        for (let c = 0; c < width; c++) sums[text]![c]! += rows[row * width + c]! * ids.length
+    }
+    for (const sum of sums) toUnitLength(sum)
+    return { embeddings: sums, tokens: pieces.reduce((count, { ids }) => count + ids.length, 0) }
+  }
+
+  #pieces(text: string, index: number, window: 'mean' | undefined): Piece[] {
+    const { contextLength, clsId, sepId } = this.facts
+    const ids = this.tokenizer.encode(text)
+    if (ids.length === 0)
+      throw new M4Error('EMPTY_INPUT', `Text ${index} is empty.`, { hint: 'Leave it out.', details: { index } })
+    const room = contextLength - 2
+    if (ids.length > room && window === undefined)
+      throw new M4Error('CONTEXT_OVERFLOW', `Text ${index} has ${ids.length} tokens, the encoder holds ${room}.`, {
+        hint: "Split it, or ask for window: 'mean'.",
+        details: { index, promptTokens: ids.length, contextLength },
+      })
+    const pieces: Piece[] = []
+    for (let from = 0; from < ids.length; from += room)
+      pieces.push({ text: index, ids: [clsId, ...ids.slice(from, from + room), sepId] })
+    return pieces
+  }
+
+  /** [pieces, C] */
+  async #run(batch: readonly Piece[], signal: AbortSignal | undefined): Promise<Float32Array> {
+    const length = Math.max(...batch.map((piece) => piece.ids.length))
+    const ids = this.#engine.tensor('int64', [batch.length, length])
+    const mask = this.#engine.tensor('int32', [batch.length, length])
+    try {
+      const padId = BigInt(this.tokenizer.padId ?? 0)
+      const idData = (ids.data as BigInt64Array).fill(padId)
+      for (const [row, piece] of batch.entries())
+        for (const [i, id] of piece.ids.entries()) {
+          idData[row * length + i] = BigInt(id)
+          ;(mask.data as Int32Array)[row * length + i] = 1
+        }
+      const { embedding } = await this.#session.run({ ids, mask }, ['embedding'], { signal })
+      const rows = (embedding!.data as Float32Array).slice()
+      embedding!.dispose()
+      return rows
+    } finally {
+      ids.dispose()
+      mask.dispose()
+    }
+  }
+
+  protected override release(): void {
+    this.#session.dispose()
+  }
+}
+
+/** Pieces of similar length together, so that little is padded. */
+function batches(pieces: readonly Piece[]): Piece[][] {
+  const sorted = [...pieces].sort((a, b) => a.ids.length - b.ids.length)
+  const out: Piece[][] = []
+  for (const piece of sorted) {
+    const last = out.at(-1)
+    if (last && (last.length + 1) * piece.ids.length <= BATCH_TOKENS) last.push(piece)
+    else out.push([piece])
+  }
+  return out
+}
+
+function toUnitLength(vector: Float32Array): void {
+  let squares = 0
+  for (const value of vector) squares += value * value
+  const scale = 1 / Math.max(Math.sqrt(squares), 1e-12)
+  for (let i = 0; i < vector.length; i++) vector[i]! *= scale
+}
+
+/** Cosine of two unit vectors. */
+export function cosine(a: Float32Array, b: Float32Array): number {
+  let sum = 0
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
+  return sum
+}
+
+/** @throws M4Error `IMAGE_INVALID`, `ENGINE` */
+export async function openTextEmbedder(
+  image: Image,
+  role: Role,
+  entry: ModuleEntry,
+  engine: Engine,
+): Promise<TextEmbedder> {
+  const tokenizer = await readTokenizer(image, role)
+  const facts: TextEmbeddingFacts = {
+    width: configNumber(entry, 'width'),
+    contextLength: configNumber(entry, 'contextLength'),
+    clsId: configNumber(entry, 'clsId'),
+    sepId: configNumber(entry, 'sepId'),
+  }
+  const session = await engine.createSession({ path: image.graphPath(role, 'embed') })
+  return new TextEmbedder(engine, session, { tokenizer, facts })
+}
