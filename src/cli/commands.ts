@@ -106,8 +106,14 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
       { flags: '--image <image>', about: 'the image; all arguments are then input' },
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
       { flags: '--labels <a,b,…>', about: 'labels of classify and match' },
-      { flags: '--examples <file>', about: 'few-shot examples: TSV (input, tab, output) or JSONL ({"input","output"})' },
-      { flags: '--calibrate <file>', about: 'classify: unlabelled texts, one a line, that take away the bias of labels' },
+      {
+        flags: '--examples <file>',
+        about: 'few-shot examples: TSV (input, tab, output) or JSONL ({"input","output"})',
+      },
+      {
+        flags: '--calibrate <file>',
+        about: 'classify: unlabelled texts, one a line, that take away the bias of labels',
+      },
       { flags: '--instruction <text>', about: 'a line in front of the examples' },
       { flags: '--names <in,out>', about: 'what the lines of a few-shot prompt start with, e.g. Q,A' },
       { flags: '--template <text>', about: 'prompt with {} for the text (classify, listen) or the label (match)' },
@@ -121,7 +127,8 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
   },
   chat: {
     operands: '[image]',
-    about: 'Talk with an image. /reset forgets, /quit ends, Ctrl-C stops the answer. Lines of a pipe are answered in turn.',
+    about:
+      'Talk with an image. /reset forgets, /quit ends, Ctrl-C stops the answer. Lines of a pipe are answered in turn.',
     options: [{ flags: '--system <text>', about: 'what the model is told first' }, ...DECODING],
     example: 'm4fm chat lite',
     exits: [2, 3, 4],

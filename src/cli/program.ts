@@ -15,7 +15,7 @@ export async function runMain(argv: readonly string[]): Promise<number> {
   const io = createIo(json, argv.includes('--quiet'))
   let exitCode = 0
   try {
-    await buildProgram(io, (code) => {
+    await buildProgram(io, argv.length === 0, (code) => {
       exitCode = code
     }).parseAsync(argv, { from: 'user' })
   } catch (error) {
@@ -30,18 +30,22 @@ export async function runMain(argv: readonly string[]): Promise<number> {
   return exitCode
 }
 
-function buildProgram(io: Io, finish: (exitCode: number) => void): Command {
+function buildProgram(io: Io, isBare: boolean, finish: (exitCode: number) => void): Command {
   const program = new Command('m4fm')
     .description('One multimodal foundation model per device, served as firmware.')
     .version('0.1.0', '--version')
     .option('--json', 'one JSON value on stdout and nothing else')
-    .option('--home <dir>', 'where weights, images and slots are (default: M4FM_HOME, else the cache folder of the system)')
+    .option(
+      '--home <dir>',
+      'where weights, images and slots are (default: M4FM_HOME, else the cache folder of the system)',
+    )
     .option('--offline', 'never use the network (as M4FM_OFFLINE=1)')
     .option('--quiet', 'no progress and no reports on stderr')
     .configureHelp({ showGlobalOptions: true })
     .addHelpText('after', `\nExample:\n  $ m4fm build lite && m4fm flash lite && m4fm chat\n\n${exitText()}`)
     .exitOverride()
-    .configureOutput({ writeErr: () => undefined })
+    // Errors are described by report-error.ts; what is left is the help of a bare `m4fm`.
+    .configureOutput({ writeErr: (text) => void (isBare && io.error(text)), outputError: () => undefined })
   for (const [name, spec] of Object.entries(COMMANDS)) {
     const command = program
       .command(spec.operands ? `${name} ${spec.operands}` : name)
@@ -82,9 +86,11 @@ const isHelp = (error: unknown) => error instanceof CommanderError && error.exit
 
 function asUsageError(error: unknown): unknown {
   if (!(error instanceof CommanderError)) return error
-  // A bare `m4fm` printed its help through writeErr, which is silent here.
   if (error.code === 'commander.help')
-    return new M4Error('USAGE', 'No command given.', { hint: 'See `m4fm --help`.', details: { known: Object.keys(COMMANDS) } })
+    return new M4Error('USAGE', 'No command given.', {
+      hint: 'See `m4fm --help`.',
+      details: { known: Object.keys(COMMANDS) },
+    })
   const message = error.message.replace(/^error: /, '').replace(/\s+/g, ' ')
   return new M4Error('USAGE', `${message[0]?.toUpperCase()}${message.slice(1)}${/[.?)]$/.test(message) ? '' : '.'}`, {
     hint: 'See `m4fm --help`, or `m4fm COMMAND --help`.',

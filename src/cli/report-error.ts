@@ -20,7 +20,8 @@ export interface ErrorReport {
 export function describeError(error: unknown): ErrorReport {
   if (isM4Error(error)) {
     const { hint } = error
-    const sentence = hint && error.message.endsWith(` ${hint}`) ? error.message.slice(0, -hint.length - 1) : error.message
+    const sentence =
+      hint && error.message.endsWith(` ${hint}`) ? error.message.slice(0, -hint.length - 1) : error.message
     return {
       exitCode: ERROR_CODES[error.code],
       text: `m4fm: ${sentence}\n${hint ? `  → ${hint}\n` : ''}`,

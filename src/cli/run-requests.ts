@@ -1,7 +1,7 @@
 /** Options of `m4fm run` → a request, one maker a task. An option that the task has no use for is an error, never ignored. */
 
-import { M4Error, unknownName } from '../core/errors.js'
 import type { AdapterTensors } from '../adapters/types.js'
+import { M4Error, unknownName } from '../core/errors.js'
 import type { Request, RequestOf, Task } from '../runtime/requests.js'
 import { type CliContext, commaOption, listOption, numberOption, type OptionValues, textOption } from './context.js'
 import { readBytes, readExamples, readLines, readTexts } from './inputs.js'
@@ -103,7 +103,10 @@ export function taskOf(options: OptionValues): Task {
   const name = textOption(options, 'task')
   const known = Object.keys(TASKS)
   if (name === undefined)
-    throw new M4Error('USAGE', 'run: expected --task.', { hint: `Give one of ${known.join(', ')}.`, details: { known } })
+    throw new M4Error('USAGE', 'run: expected --task.', {
+      hint: `Give one of ${known.join(', ')}.`,
+      details: { known },
+    })
   if (!Object.hasOwn(TASKS, name)) throw unknownName('task', name, known)
   return name as Task
 }
@@ -180,10 +183,14 @@ const texts = ({ context, operands, options }: RunInput) =>
 async function oneText({ context, operands, options }: RunInput): Promise<string> {
   const given = await readTexts(context, operands, textOption(options, 'file'), { lines: false })
   if (given.length === 1) return given[0]!
-  throw new M4Error('USAGE', `Expected one text, got ${given.length}: ${given.map((text) => JSON.stringify(text.slice(0, 40))).join(', ')}.`, {
-    hint: 'Put quotation marks around the text; an image that is not named by its recipe or folder goes behind --image.',
-    details: { texts: given.length },
-  })
+  throw new M4Error(
+    'USAGE',
+    `Expected one text, got ${given.length}: ${given.map((text) => JSON.stringify(text.slice(0, 40))).join(', ')}.`,
+    {
+      hint: 'Put quotation marks around the text; an image that is not named by its recipe or folder goes behind --image.',
+      details: { texts: given.length },
+    },
+  )
 }
 
 async function soundOf({ operands, options }: RunInput) {

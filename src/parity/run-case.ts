@@ -7,8 +7,14 @@ import { openEngine } from '../engine/index.js'
 import type { Engine } from '../engine/types.js'
 import { isFile, openCase, type ParityCase } from './case.js'
 import { compareTensor } from './compare.js'
+import { runGgufBlocks } from './gguf-blocks.js'
 import { runLlama } from './llama.js'
+import { runLoader } from './loaders.js'
+import { runTokenizer } from './tokenizers.js'
 import type { OutputReport, ParityReport, Produced, Runner } from './types.js'
+import { runWav } from './wav.js'
+import { runLogMel, runSpeechToText, runWhisper } from './whisper.js'
+import { runWordErrorRate } from './word-error-case.js'
 
 export interface ParityOptions {
   /** Default: the default engine of this machine. */
@@ -26,6 +32,14 @@ const RUNNERS: Readonly<Record<string, Runner>> = Object.freeze({
   'lit-llama': runLlama,
   'lit-llama+lora': runLlama,
   'lit-llama+gptq': runLlama,
+  whisper: runWhisper,
+  'whisper-e2e': runSpeechToText,
+  'frontend-whisper-logmel': runLogMel,
+  'tokenizer-llama': runTokenizer,
+  'tokenizer-gpt2': runTokenizer,
+  loader: runLoader,
+  'gguf-dequant': runGgufBlocks,
+  'codec-wav': runWav,
 })
 
 /** Where `architecture` is missing or says less than the name: beginnings of names, the longest that fits. */
@@ -37,6 +51,15 @@ const RUNNERS_BY_NAME: Readonly<Record<string, Runner>> = Object.freeze({
   'litllama-base': runLlama,
   'litllama-lora': runLlama,
   'litllama-gptq': runLlama,
+  whisper: runWhisper,
+  'e2e-whisper': runSpeechToText,
+  'frontend-whisper-logmel': runLogMel,
+  'tokenizer-llama': runTokenizer,
+  'tokenizer-whisper-en': runTokenizer,
+  loader: runLoader,
+  'gguf-blocks': runGgufBlocks,
+  'codec-wav': runWav,
+  'metric-wer': runWordErrorRate,
 })
 
 function runnerOf({ architecture, name }: ParityCase): Runner | undefined {

@@ -1,8 +1,8 @@
 /** `m4fm pull`: the files of a recipe into the cache. */
 
 import { type CommandAction, longOperation } from '../context.js'
-import { formatBytes } from '../progress.js'
 import { table } from '../print.js'
+import { formatBytes } from '../progress.js'
 
 export const run: CommandAction = async (context, [name], _options) => {
   const { findRecipe, sourcesOf } = await import('../../firmware/index.js')

@@ -16,7 +16,7 @@ export const run: CommandAction = async (context, operands, options) => {
   const request = await requestOf(task, { context, operands: rest, options, adapter })
 
   const { openFirmware } = await import('../../runtime/index.js')
-  await using firmware = await openFirmware(path)
+  using firmware = await openFirmware(path)
   let answer: Answer | undefined
   let streamed = ''
   for await (const event of firmware.run({ ...request, signal: context.signal })) {
@@ -28,8 +28,9 @@ export const run: CommandAction = async (context, operands, options) => {
     }
   }
   const { output, report } = answer!
-  const rest_ = STREAMED.has(task) ? '\n' : formatAnswer(task, output as never)
-  context.result({ output, report }, streamed.endsWith('\n') && STREAMED.has(task) ? '' : rest_)
+  // What was streamed needs no more than the end of its line.
+  const text = STREAMED.has(task) ? (streamed.endsWith('\n') ? '' : '\n') : formatAnswer(task, output as never)
+  context.result({ output, report }, text)
   context.note(dim(formatReport(report), process.stderr))
   return 0
 }
@@ -42,7 +43,5 @@ async function imageAndInput(
   const { resolveImage } = await import('../../firmware/index.js')
   if (image !== undefined) return { path: await resolveImage(image, context), rest: operands }
   const named = operands[0] === undefined ? undefined : await imageNamed(operands[0], context)
-  return named
-    ? { path: named, rest: operands.slice(1) }
-    : { path: await defaultImage(context), rest: operands }
+  return named ? { path: named, rest: operands.slice(1) } : { path: await defaultImage(context), rest: operands }
 }

@@ -20,6 +20,8 @@ export const run: CommandAction = async (context, [name]) => {
   const { problems } = verification
   const lines = problems.map((problem) => `bad  ${formatProblem(problem)}`)
   context.result(verification, lines.join('\n'))
-  context.note(`${plural(problems.length, 'problem')} in ${path}. Build or flash this image again; do not use this copy.`)
+  context.note(
+    `${plural(problems.length, 'problem')} in ${path}. Build or flash this image again; do not use this copy.`,
+  )
   return ERROR_CODES.DIGEST_MISMATCH
 }

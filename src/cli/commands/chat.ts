@@ -1,0 +1,136 @@
+/** `m4fm chat`: a conversation on a terminal, or line by line from a pipe. Ctrl-C stops the answer, a second one the program. */
+
+import { createInterface } from 'node:readline/promises'
+import { isM4Error } from '../../core/errors.js'
+import type { Firmware } from '../../runtime/firmware.js'
+import type { ChatMessage, GenerateRequest, Report } from '../../runtime/requests.js'
+import { adapterOf } from '../adapter.js'
+import { formatReportLine } from '../answers.js'
+import { type CliContext, type CommandAction, type OptionValues, textOption } from '../context.js'
+import { defaultImage } from '../images.js'
+import { dim } from '../print.js'
+import { describeError } from '../report-error.js'
+import { decoding } from '../run-requests.js'
+
+const HELP = '/reset forgets the conversation, /quit ends, Ctrl-C stops an answer.'
+
+export const run: CommandAction = async (context, [name], options) => {
+  const { resolveImage } = await import('../../firmware/index.js')
+  const path = name === undefined ? await defaultImage(context) : await resolveImage(name, context)
+  const adapter = await adapterOf(context, options, path)
+  const { openFirmware } = await import('../../runtime/index.js')
+  using firmware = await openFirmware(path)
+  const chat = createChat(context, firmware, options, { ...decoding(options), ...(adapter ? { adapter } : {}) })
+  const exitCode = await readTurns(context, chat, `${firmware.manifest.name} ${firmware.manifest.version}. ${HELP}`)
+  if (context.json) context.result(chat.turns, '')
+  return exitCode
+}
+
+interface Turn {
+  readonly input: string
+  readonly output: string
+  readonly report: Report
+}
+
+interface Chat {
+  readonly turns: Turn[]
+  reset(): void
+  /** Answers one line. @throws M4Error `ABORTED` when it was stopped, else as `Firmware.run` */
+  answer(input: string): Promise<void>
+  /** Stops the answer that is being made; false when there is none. */
+  stop(): boolean
+}
+
+function createChat(
+  context: CliContext,
+  firmware: Firmware,
+  options: OptionValues,
+  settings: Pick<GenerateRequest, 'maxTokens' | 'sampling' | 'stop' | 'adapter'>,
+): Chat {
+  const system = textOption(options, 'system')
+  const opening: readonly ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }]
+  const turns: Turn[] = []
+  let messages: ChatMessage[] = [...opening]
+  let current: AbortController | undefined
+  return {
+    turns,
+    reset() {
+      messages = [...opening]
+    },
+    stop() {
+      current?.abort()
+      return current !== undefined
+    },
+    async answer(input) {
+      const asked: ChatMessage[] = [...messages, { role: 'user', content: input }]
+      current = new AbortController()
+      let text = ''
+      try {
+        const request = { task: 'generate', messages: asked, signal: current.signal, ...settings } as const
+        for await (const event of firmware.run(request)) {
+          if (event.type === 'token') {
+            text += event.text
+            context.stream(event.text)
+          } else if (event.type === 'answer') {
+            context.stream('\n')
+            context.note(dim(formatReportLine(event.report), process.stderr))
+            turns.push({ input, output: text, report: event.report })
+          }
+        }
+      } finally {
+        current = undefined
+        // What was said before Ctrl-C was said.
+        if (text !== '') messages = [...asked, { role: 'assistant', content: text }]
+      }
+    },
+  }
+}
+
+/** Gives the exit code: 130 when Ctrl-C ended the conversation. */
+async function readTurns(context: CliContext, chat: Chat, greeting: string): Promise<number> {
+  const isTerminal = process.stdin.isTTY === true && !context.json
+  const reader = createInterface({
+    input: process.stdin,
+    ...(isTerminal ? { output: process.stderr, prompt: '> ', terminal: true } : { terminal: false }),
+  })
+  let exitCode = 0
+  const interrupt = () => {
+    if (chat.stop()) return
+    exitCode = 130
+    reader.close()
+  }
+  // A terminal in raw mode gives Ctrl-C to readline, a pipe gives it to the process.
+  reader.on('SIGINT', interrupt)
+  const release = context.onInterrupt(interrupt)
+  if (isTerminal) {
+    context.note(greeting)
+    reader.prompt()
+  }
+  try {
+    for await (const line of reader) {
+      const input = line.trim()
+      if (input === '/quit') break
+      if (input === '/reset') chat.reset()
+      else if (input.startsWith('/')) context.note(`Unknown command ${input}. ${HELP}`)
+      else if (input !== '' && isTerminal) await answerPatiently(context, chat, input)
+      // In a pipe nobody can mend a mistake, and to go on would answer out of context.
+      else if (input !== '') await chat.answer(input)
+      if (isTerminal) reader.prompt()
+    }
+  } finally {
+    release()
+    reader.close()
+  }
+  return exitCode
+}
+
+/** On a terminal an error ends the turn, not the conversation. */
+async function answerPatiently(context: CliContext, chat: Chat, input: string): Promise<void> {
+  try {
+    await chat.answer(input)
+  } catch (error) {
+    if (!isM4Error(error)) throw error
+    context.note(error.code === 'ABORTED' ? '\n(stopped)' : describeError(error).text)
+    if (error.code === 'CONTEXT_OVERFLOW') context.note('The conversation no longer fits: /reset forgets it.')
+  }
+}
