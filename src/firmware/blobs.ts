@@ -1,7 +1,7 @@
 /** Content-addressed files of an image under construction: written under a temporary name, named by their digest when complete. */
 
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { M4Error, wrapSystemError } from '../core/errors.js'
 import type { BlobName } from './manifest.js'
@@ -21,8 +21,14 @@ export interface BlobStore {
   writer(): Promise<BlobWriter>
 }
 
-/** A store in `folder`/blobs, which is created. */
-export async function createBlobStore(folder: string): Promise<BlobStore> {
+/** Writes at `position`, returns the bytes written; replaced in tests that need a full disk. */
+export type DiskWrite = (file: FileHandle, bytes: Uint8Array, position: number) => Promise<number>
+
+const writeToDisk: DiskWrite = async (file, bytes, position) =>
+  (await file.write(bytes, 0, bytes.length, position)).bytesWritten
+
+/** A store in `folder`/blobs, which is created. @throws M4Error `IO` */
+export async function createBlobStore(folder: string, write: DiskWrite = writeToDisk): Promise<BlobStore> {
   const blobs = join(folder, 'blobs')
   await mkdir(blobs, { recursive: true }).catch((error) => {
     throw wrapSystemError(error, `Creating ${blobs}`)
@@ -43,8 +49,7 @@ export async function createBlobStore(folder: string): Promise<BlobStore> {
     return {
       async write(chunk) {
         try {
-          for (let done = 0; done < chunk.length; )
-            done += (await file.write(chunk, done, chunk.length - done)).bytesWritten
+          for (let done = 0; done < chunk.length; ) done += await write(file, chunk.subarray(done), bytes + done)
         } catch (error) {
           await discard()
           throw wrapSystemError(error, 'Writing the image')

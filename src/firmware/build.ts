@@ -9,7 +9,7 @@
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Checkpoint, nativeCodes, openCheckpoint } from '../checkpoint/index.js'
-import { pullSource, type Source } from '../checkpoint/sources/index.js'
+import { type DiskAccess, pullSource, type Source } from '../checkpoint/sources/index.js'
 import { M4Error, unknownName, wrapSystemError } from '../core/errors.js'
 import { acquireLock, atomicWriteFile, m4fmHome, temporaryBeside } from '../core/files.js'
 import { replaceFolder } from '../core/folders.js'
@@ -48,6 +48,8 @@ export interface BuildOptions extends LongOperation {
   readonly quantisation?: string
   readonly offline?: boolean
   readonly onWarning?: (message: string) => void
+  /** How the disk is reached; replaced in tests that need a full one. */
+  readonly disk?: DiskAccess
 }
 
 export interface BuiltImage {
@@ -68,7 +70,7 @@ export async function buildFirmware(recipe: Recipe, options: BuildOptions = {}):
   await using _lock = await acquireLock(`${out}.lock`, options.signal ? { signal: options.signal } : {})
   const staging = temporaryBeside(out)
   try {
-    const store = await createBlobStore(staging)
+    const store = await createBlobStore(staging, options.disk?.write)
     const built: BuiltModule[] = []
     for (const [role, module] of Object.entries(recipe.modules) as [Role, ModuleRecipe][])
       built.push(await buildModule(role, module, store, { ...options, home }))

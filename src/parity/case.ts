@@ -3,7 +3,7 @@
  * original layout, and `io.safetensors` with `input.*`, `output.*` and `debug.*`.
  */
 
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js'
 import { formatDims } from '../core/dims.js'
@@ -152,5 +152,5 @@ export function readBytes(path: string): Uint8Array {
 }
 
 export function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
+  return existsSync(path) && statSync(path).isFile()
 }

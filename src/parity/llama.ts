@@ -5,7 +5,7 @@ import { type AdapterTensors, readLitLlamaLora, readPeftAdapter, usableAdapter }
 import { M4Error } from '../core/errors.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../core/tensor.js'
 import type { Abi } from '../firmware/manifest.js'
-import { argmax } from './argmax.js'
+import { argmax } from '../runtime/logits.js'
 import { isFile, type OutputSpec, type ParityCase } from './case.js'
 import { type LlamaModel, openLlama } from './llama-model.js'
 import type { Produced, Runner } from './types.js'

@@ -2,10 +2,12 @@
 
 import { join } from 'node:path'
 import { openCheckpoint } from '../checkpoint/index.js'
+import type { DataOf } from '../core/dtypes.js'
 import { int64Tensor } from '../core/tensor.js'
 import type { Engine, Session, Tensor } from '../engine/types.js'
 import { weightsOf } from '../firmware/build.js'
 import { ARCHITECTURES, type WhisperConfig } from '../models/index.js'
+import { cacheShape, createKvCache } from '../runtime/kv-cache.js'
 import { isFile, readJsonFile } from './case.js'
 import { EXACT, openGraph } from './graphs.js'
 import type { CaseRun } from './types.js'
@@ -13,7 +15,7 @@ import type { CaseRun } from './types.js'
 export interface WhisperModel extends Disposable {
   readonly config: WhisperConfig
   /** [1, N] → [1, M, N / hop] */
-  logMel(samples: Float32Array): Promise<Tensor>
+  logMel(samples: DataOf<'float32'>): Promise<Tensor>
   /** [B, M, 2P] → features [B, P, C] */
   encode(mel: Tensor): Promise<Tensor>
   /** A decoder that hears one row of features [1, P, C]. Dispose it before the model. */
@@ -77,12 +79,8 @@ function openDecoder(
   }
   const binding = decode.bind()
   for (const [name, tensor] of Object.entries(heard)) binding.bindInput(name, tensor)
-  for (const { name, dims } of decode.inputs.filter((input) => input.name.startsWith('past/'))) {
-    const size = dims.map((dim) => (dim === 'B' ? 1 : dim === 'S' ? config.textContext : Number(dim)))
-    const cache = keep(engine.tensor('float32', size)) // [1, H, S, D]
-    binding.bindInput(name, cache)
-    binding.bindOutput(name.replace('past/', 'present/'), cache)
-  }
+  const cache = createKvCache(engine, binding, cacheShape(decode.inputs), config.textContext)
+  cache.reserve(config.textContext, 0)
   const last = keep(engine.tensor('int32', [1]))
   const total = keep(engine.tensor('int32', []))
   binding.bindInput('seqlens_k', last)
@@ -91,6 +89,7 @@ function openDecoder(
   let length = 0
   const dispose = () => {
     binding.dispose()
+    cache.dispose()
     for (const tensor of owned) tensor.dispose()
   }
   return {

@@ -1,11 +1,12 @@
 /** Whisper cases: features, logits and greedy tokens with and without suppressed ids; a WAV file to text; the log-mel front end. */
 
+import type { DataOf } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../core/tensor.js'
 import { SPEECH_RATE_HZ, speechSamples } from '../media/index.js'
 import { logMelGraph } from '../models/index.js'
+import { argmax } from '../runtime/logits.js'
 import { whisperSpecials } from '../tokenizers/index.js'
-import { argmax } from './argmax.js'
 import { type OutputSpec, type ParityCase, readBytes } from './case.js'
 import { countReport } from './compare.js'
 import { openGraph } from './graphs.js'
@@ -42,7 +43,7 @@ const EVERY = /^encoder_features_every_(\d+)(?:st|nd|rd|th)$/
 export const runWhisper: Runner = async (run) => {
   using model = await openWhisper(run)
   const mel = run.parityCase.input('mel')
-  using input = run.engine.tensor('float32', mel.dims, mel.data as Float32Array)
+  using input = run.engine.tensor('float32', mel.dims, mel.data as DataOf<'float32'>)
   return { tensors: await hearAndProduce(run, model, await model.encode(input)) }
 }
 
@@ -162,7 +163,8 @@ async function greedy(
     let row = (await decoder.run(prompt)).subarray((prompt.length - 1) * vocabulary)
     for (let i = 0; i < count; i++) {
       steps.set(row, (b * count + i) * vocabulary)
-      const id = argmax(row, i === 0 ? first : always)
+      for (const id of i === 0 ? first : always) row[id] = Number.NEGATIVE_INFINITY
+      const id = argmax(row)
       tokens.push(id)
       if (i + 1 < count) row = await decoder.run([id])
     }
@@ -208,14 +210,14 @@ function textCheck(parityCase: ParityCase, expected: string, ids: readonly numbe
 }
 
 /** Mono, 16 kHz, of the case's sound. @throws M4Error `FORMAT_INVALID`, `AUDIO_INVALID` */
-function samplesOf(parityCase: ParityCase): Float32Array {
+function samplesOf(parityCase: ParityCase): DataOf<'float32'> {
   const sounds = parityCase.files.filter(({ file }) => /\.wav$/i.test(file))
   if (sounds.length !== 1)
     throw new M4Error('FORMAT_INVALID', `${parityCase.folder}: expected one WAV file, got ${sounds.length}.`)
-  return speechSamples(readBytes(parityCase.path(sounds[0]!.file))).samples
+  return Float32Array.from(speechSamples(readBytes(parityCase.path(sounds[0]!.file))).samples)
 }
 
-function padOrTrim(samples: Float32Array, length: number): Float32Array {
+function padOrTrim(samples: Float32Array, length: number): DataOf<'float32'> {
   const out = new Float32Array(length)
   out.set(samples.subarray(0, length))
   return out
@@ -234,7 +236,7 @@ export const runLogMel: Runner = async ({ parityCase, engine, signal }) => {
   const samples = samplesOf(parityCase)
   const padded = padOrTrim(samples, size('padSamples', WINDOW_SAMPLES))
   using session = await openGraph(engine, graph, signal)
-  const melOf = async (wave: Float32Array) => {
+  const melOf = async (wave: DataOf<'float32'>) => {
     using input = engine.tensor('float32', [1, wave.length], wave)
     using mel = (await session.run({ samples: input }, undefined, { signal })).mel!
     return hostTensor('float32', mel.dims.slice(1), (mel.data as Float32Array).slice()) // [M, P]
