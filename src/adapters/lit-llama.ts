@@ -84,9 +84,9 @@ interface Share {
 }
 
 function shares(count: number, rows: (i: number) => number): Share[] {
-  let from = 0
-  const out = Array.from({ length: count }, (_, i) => ({ from, to: (from += rows(i)) }))
-  return out.map((share) => ({ ...share, all: from }))
+  const sizes = Array.from({ length: count }, (_, i) => rows(i))
+  const sum = (end: number) => sizes.slice(0, end).reduce((total, size) => total + size, 0)
+  return sizes.map((_, i) => ({ from: sum(i), to: sum(i + 1), all: sum(count) }))
 }
 
 /** One part's rows; a matrix whose rows do not add up keeps its dims, so that the check of shapes names it. */

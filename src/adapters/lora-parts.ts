@@ -88,7 +88,11 @@ function checkCandidate(abi: Abi, candidate: LoraCandidate, findings: AdapterFin
   if (rank < 1 || !fits(a, rank, shape.in))
     return fail('wrong-shape', `lora_A: expected ${formatDims([rank, shape.in])}, got ${formatDims(a.dims)}.`, a.tensor)
   if (!fits(b, shape.out, rank))
-    return fail('wrong-shape', `lora_B: expected ${formatDims([shape.out, rank])}, got ${formatDims(b.dims)}.`, b.tensor)
+    return fail(
+      'wrong-shape',
+      `lora_B: expected ${formatDims([shape.out, rank])}, got ${formatDims(b.dims)}.`,
+      b.tensor,
+    )
   for (const { data, tensor } of [a, b])
     if (!data.every(Number.isFinite)) return fail('not-finite', 'it holds a value that is not finite.', tensor)
   return { rank, a: a.data, b: b.data, scale: candidate.scale }

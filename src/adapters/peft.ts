@@ -71,7 +71,9 @@ function readLora(abi: Abi, name: string, config: PeftConfig, checkpoint: Checkp
   for (const tensor of checkpoint.tensors.values()) {
     const [, module, layer, kind, half] = LORA_KEY.exec(tensor.name) ?? []
     if (!module || !kind) {
-      findings.push(finding('unknown-tensor', 'error', `${tensor.name} is no LoRA matrix of a decoder layer.`, tensor.name))
+      findings.push(
+        finding('unknown-tensor', 'error', `${tensor.name} is no LoRA matrix of a decoder layer.`, tensor.name),
+      )
       continue
     }
     const place = Object.hasOwn(PLACES, kind) ? PLACES[kind]! : { site: kind, part: kind }

@@ -75,7 +75,12 @@ function inputRow(abi: Abi, part: string, row: number): number {
  * @param parts shapes already checked against `partShape`
  * @throws M4Error `UNKNOWN_NAME` when the ABI has no such site
  */
-export function packSite(abi: Abi, siteName: string, parts: ReadonlyMap<string, LoraPart>, order: RotaryOrder): PackedLora {
+export function packSite(
+  abi: Abi,
+  siteName: string,
+  parts: ReadonlyMap<string, LoraPart>,
+  order: RotaryOrder,
+): PackedLora {
   const site = siteOf(abi, siteName)
   if (!site) throw new M4Error('UNKNOWN_NAME', `The base has no LoRA site "${siteName}".`)
   const present = site.parts.flatMap(({ name }) => parts.get(name) ?? [])

@@ -7,7 +7,10 @@ export interface AdapterTensors {
   /** Prompt tuning: embeddings [n, C] in front of the prompt. */
   readonly softPrompt?: { readonly tokens: number; readonly embeddings: Float32Array }
   /** Prefix tuning: keys and values [K, n, D] of each layer in front of the cache; keys are not rotated. */
-  readonly prefix?: { readonly tokens: number; readonly layers: readonly { readonly key: Float32Array; readonly value: Float32Array }[] }
+  readonly prefix?: {
+    readonly tokens: number
+    readonly layers: readonly { readonly key: Float32Array; readonly value: Float32Array }[]
+  }
 }
 
 export interface PackedLora {

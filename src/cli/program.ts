@@ -1,5 +1,6 @@
 /** From arguments to an exit code: global options, help, Ctrl-C, errors. The commands themselves are data in commands.ts. */
 
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { M4Error } from '../core/errors.js'
 import { m4fmHome } from '../core/files.js'
@@ -10,30 +11,50 @@ import { describeError } from './report-error.js'
 
 /** Runs the command line; never throws. */
 export async function runMain(argv: readonly string[]): Promise<number> {
+  return guarded(argv, async (io) => {
+    let exitCode = 0
+    const program = buildProgram(io, argv.length === 0, (code) => {
+      exitCode = code
+    })
+    await program.parseAsync(argv, { from: 'user' })
+    return exitCode
+  })
+}
+
+/** Runs `work` as commands are run, for programs that have only the options --json, --quiet and --offline. Never throws. */
+export async function runContext(
+  argv: readonly string[],
+  work: (context: CliContext) => Promise<number>,
+): Promise<number> {
+  return guarded(argv, async (io) => {
+    for (const word of argv)
+      if (!['--json', '--quiet', '--offline'].includes(word))
+        throw new M4Error('USAGE', `Unknown option ${word}.`, { hint: 'Known: --json, --quiet, --offline.' })
+    return work(contextOf(io, argv.includes('--offline') ? { offline: true } : {}))
+  })
+}
+
+async function guarded(argv: readonly string[], work: (io: Io) => Promise<number>): Promise<number> {
   // Known before parsing: a mistake in the arguments must be told in the right form too.
   const json = argv.includes('--json')
   const io = createIo(json, argv.includes('--quiet'))
-  let exitCode = 0
   try {
-    await buildProgram(io, argv.length === 0, (code) => {
-      exitCode = code
-    }).parseAsync(argv, { from: 'user' })
+    return await work(io)
   } catch (error) {
     if (isHelp(error)) return 0
     const report = describeError(io.signal.aborted ? interrupted(error) : asUsageError(error))
     if (json) io.result(report.json, '')
     io.error(report.text)
-    exitCode = report.exitCode
+    return report.exitCode
   } finally {
     await io.end()
   }
-  return exitCode
 }
 
 function buildProgram(io: Io, isBare: boolean, finish: (exitCode: number) => void): Command {
   const program = new Command('m4fm')
     .description('One multimodal foundation model per device, served as firmware.')
-    .version('0.1.0', '--version')
+    .version(packageVersion(), '--version')
     .option('--json', 'one JSON value on stdout and nothing else')
     .option(
       '--home <dir>',
@@ -64,15 +85,30 @@ async function runCommand(
   io: Io,
   spec: CommandSpec,
   operands: readonly string[],
-  global: { readonly home?: string; readonly offline?: boolean },
+  global: GlobalOptions,
   options: OptionValues,
 ): Promise<number> {
-  // The rooms below read these two where nobody tells them; so one word here reaches all.
-  if (global.home !== undefined) process.env.M4FM_HOME = global.home
-  if (global.offline) process.env.M4FM_OFFLINE = '1'
-  const context: CliContext = { ...io, home: m4fmHome(), offline: process.env.M4FM_OFFLINE === '1' }
+  const context = contextOf(io, global)
   const { run } = await spec.load()
   return (await run(context, operands, options)) ?? 0
+}
+
+interface GlobalOptions {
+  readonly home?: string
+  readonly offline?: boolean
+}
+
+function contextOf(io: Io, { home, offline }: GlobalOptions): CliContext {
+  // The rooms below read these two where nobody tells them; so one word here reaches all.
+  if (home !== undefined) process.env.M4FM_HOME = home
+  if (offline) process.env.M4FM_OFFLINE = '1'
+  return { ...io, home: m4fmHome(), offline: process.env.M4FM_OFFLINE === '1' }
+}
+
+/** package.json is in every installation, two folders up from here. */
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
 }
 
 function exitText(spec?: CommandSpec): string {

@@ -187,9 +187,8 @@ export function llamaConfig({ metadata, weights }: CheckpointFacts): LlamaConfig
     'config/n_head',
     'config/n_heads',
   ])
-  const scaling =
-    (metadata.config as Record<string, unknown> | undefined)?.rope_scaling ?? metadata['llama.rope.scaling.type']
-  if (scaling && scaling !== 'none')
+  const scaling = rotaryScaling(metadata)
+  if (scaling)
     throw new M4Error('FORMAT_UNSUPPORTED', `Rotary scaling ${JSON.stringify(scaling)} is not supported.`, {
       hint: 'Use a checkpoint with plain rotary positions (LLaMA 1 and 2, TinyLlama, Vicuna).',
     })
@@ -222,8 +221,20 @@ export function llamaConfig({ metadata, weights }: CheckpointFacts): LlamaConfig
       ['llama.attention.layer_norm_rms_epsilon', 'config/rms_norm_eps', 'norm_eps', 'config/norm_eps'],
       1e-5,
     ),
-    ropeTheta: numberFact(metadata, ['llama.rope.freq_base', 'config/rope_theta', 'rope_theta'], 10_000),
+    ropeTheta: numberFact(
+      metadata,
+      ['llama.rope.freq_base', 'config/rope_theta', 'config/rope_parameters/rope_theta', 'rope_theta'],
+      10_000,
+    ),
   }
+}
+
+/** What the checkpoint says of scaled rotary positions (config.json in its older and newer form, GGUF, Meta), if anything. */
+function rotaryScaling(metadata: Readonly<Record<string, unknown>>): unknown {
+  const { rope_scaling: scaling, rope_parameters: parameters } = (metadata.config ?? {}) as Record<string, unknown>
+  const type = (parameters as { rope_type?: unknown } | null | undefined)?.rope_type
+  const named = [scaling, type, metadata['llama.rope.scaling.type'], metadata.use_scaled_rope]
+  return named.find((value) => value && value !== 'none' && value !== 'default')
 }
 
 /** Expected shapes under our names. */

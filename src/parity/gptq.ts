@@ -57,7 +57,9 @@ function unpacked(
   const columns = bytes * perByte
   const groups = scales.dims[1] ?? 1
   if (scales.dims[0] !== rows || zeros.dims.join() !== scales.dims.join() || columns % groups !== 0)
-    throw invalid(`${name}: scales ${formatDims(scales.dims)} and zeros ${formatDims(zeros.dims)} do not fit ${rows} rows`)
+    throw invalid(
+      `${name}: scales ${formatDims(scales.dims)} and zeros ${formatDims(zeros.dims)} do not fit ${rows} rows`,
+    )
   const group = columns / groups
   const mask = 2 ** bits - 1
   return {

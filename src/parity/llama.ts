@@ -1,12 +1,11 @@
 /** LLaMA cases: logits of whole prompts and greedy continuations through the KV cache, with and without adapters. */
 
-import { join } from 'node:path'
 import { type AdapterTensors, readLitLlamaLora, readPeftAdapter, usableAdapter } from '../adapters/index.js'
 import { M4Error } from '../core/errors.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../core/tensor.js'
 import type { Abi } from '../firmware/manifest.js'
 import { argmax } from '../runtime/logits.js'
-import { isFile, type OutputSpec, type ParityCase } from './case.js'
+import type { OutputSpec, ParityCase } from './case.js'
 import { type LlamaModel, openLlama } from './llama-model.js'
 import type { Produced, Runner } from './types.js'
 
@@ -26,12 +25,14 @@ const PRODUCERS: Readonly<Record<string, Producer>> = Object.freeze({
   greedy_step_logits: async (run, spec) => (await greedy(run, spec.shape.at(-2)!)).logits,
 })
 
-export const runLlama: Runner = async (run) => {
-  const { parityCase, signal } = run
-  using model = await openLlama(run)
-  const adapter = adapterOf(parityCase, model.abi)
-  return await produce({ model, parityCase, adapter, signal })
-}
+/** @param adapter what must lie in the folder beside the checkpoint */
+export const llamaRunner =
+  (adapter: keyof typeof ADAPTERS = 'none'): Runner =>
+  async (run) => {
+    const { parityCase, signal } = run
+    using model = await openLlama(run)
+    return await produce({ model, parityCase, adapter: ADAPTERS[adapter](parityCase, model.abi), signal })
+  }
 
 async function produce(run: LlamaRun): Promise<Produced> {
   const tensors = new Map<string, HostTensor>()
@@ -40,14 +41,18 @@ async function produce(run: LlamaRun): Promise<Produced> {
   return { tensors }
 }
 
-/** The adapter that lies in the folder. @throws M4Error `FORMAT_INVALID` when it does not fit in whole */
-function adapterOf(parityCase: ParityCase, abi: Abi): AdapterTensors | undefined {
+/** All throw `FORMAT_INVALID` when the adapter does not fit in whole. */
+const ADAPTERS = Object.freeze({
+  none: () => undefined,
+  peft: ({ folder }, abi) => usableAdapter(readPeftAdapter(folder, abi)),
+  'lit-lora': litLlamaLora,
+} satisfies Record<string, (parityCase: ParityCase, abi: Abi) => AdapterTensors | undefined>)
+
+function litLlamaLora(parityCase: ParityCase, abi: Abi): AdapterTensors {
   const { folder, files, config, json } = parityCase
-  if (isFile(join(folder, 'adapter_config.json'))) return usableAdapter(readPeftAdapter(folder, abi))
   const lora = files.filter(({ file, role }) => file !== json.checkpoint && /lora/i.test(`${file} ${role}`))
-  if (!lora.length) return undefined
-  if (lora.length > 1)
-    throw new M4Error('FORMAT_INVALID', `${folder} has several adapters: ${lora.map(({ file }) => file).join(', ')}.`)
+  if (lora.length !== 1)
+    throw new M4Error('FORMAT_INVALID', `${folder}: expected one LoRA file beside the checkpoint, got ${lora.length}.`)
   const { alpha, enable_lora: enabled } = config
   return usableAdapter(
     readLitLlamaLora(parityCase.path(lora[0]!.file), abi, {

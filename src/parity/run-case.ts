@@ -8,7 +8,7 @@ import type { Engine } from '../engine/types.js'
 import { isFile, openCase, type ParityCase } from './case.js'
 import { compareTensor } from './compare.js'
 import { runGgufBlocks } from './gguf-blocks.js'
-import { runLlama } from './llama.js'
+import { llamaRunner } from './llama.js'
 import { runLoader } from './loaders.js'
 import { runTokenizer } from './tokenizers.js'
 import type { OutputReport, ParityReport, Produced, Runner } from './types.js'
@@ -24,14 +24,14 @@ export interface ParityOptions {
 
 /** `architecture` of case.json → what computes its outputs. */
 const RUNNERS: Readonly<Record<string, Runner>> = Object.freeze({
-  llama: runLlama,
-  'gguf-llama': runLlama,
-  'llama+peft-lora': runLlama,
-  'llama+peft-prompt': runLlama,
-  'llama+peft-prefix': runLlama,
-  'lit-llama': runLlama,
-  'lit-llama+lora': runLlama,
-  'lit-llama+gptq': runLlama,
+  llama: llamaRunner(),
+  'gguf-llama': llamaRunner(),
+  'llama+peft-lora': llamaRunner('peft'),
+  'llama+peft-prompt': llamaRunner('peft'),
+  'llama+peft-prefix': llamaRunner('peft'),
+  'lit-llama': llamaRunner(),
+  'lit-llama+lora': llamaRunner('lit-lora'),
+  'lit-llama+gptq': llamaRunner(),
   whisper: runWhisper,
   'whisper-e2e': runSpeechToText,
   'frontend-whisper-logmel': runLogMel,
@@ -44,13 +44,13 @@ const RUNNERS: Readonly<Record<string, Runner>> = Object.freeze({
 
 /** Where `architecture` is missing or says less than the name: beginnings of names, the longest that fits. */
 const RUNNERS_BY_NAME: Readonly<Record<string, Runner>> = Object.freeze({
-  'llama-hf': runLlama,
-  'llama-meta': runLlama,
-  'llama-peft': runLlama,
-  'gguf-llama': runLlama,
-  'litllama-base': runLlama,
-  'litllama-lora': runLlama,
-  'litllama-gptq': runLlama,
+  'llama-hf': llamaRunner(),
+  'llama-meta': llamaRunner(),
+  'llama-peft': llamaRunner('peft'),
+  'gguf-llama': llamaRunner(),
+  'litllama-base': llamaRunner(),
+  'litllama-lora': llamaRunner('lit-lora'),
+  'litllama-gptq': llamaRunner(),
   whisper: runWhisper,
   'e2e-whisper': runSpeechToText,
   'frontend-whisper-logmel': runLogMel,
@@ -124,7 +124,7 @@ export function caseFolders(folder: string): string[] {
 function compareAll(parityCase: ParityCase, { tensors, checks = [], exact }: Produced): OutputReport[] {
   const compared = parityCase.outputs.map((spec): OutputReport => {
     const got = tensors?.get(spec.name)
-    if (got) return compareTensor(spec, parityCase.expected(spec), got, exact ?? spec.bitPattern)
+    if (got) return compareTensor(spec, parityCase.expected(spec), got, exact)
     const note = 'this version does not compute this output'
     return { name: spec.name, maxAbs: Number.MAX_VALUE, maxRel: Number.MAX_VALUE, pass: false, note }
   })

@@ -18,7 +18,7 @@ export interface ParityReport {
 
 export interface OutputReport {
   readonly name: string
-  /** Largest |got - expected|. For texts, files and codes: how many differ. */
+  /** Largest |got - expected|; the largest number where there is none (other shape, NaN). For texts, files and codes: how many differ. */
   readonly maxAbs: number
   /** Largest |got - expected| / |expected| where expected is not 0. */
   readonly maxRel: number

@@ -20,9 +20,9 @@ export const run: CommandAction = async (context, operands, options) => {
   let answer: Answer | undefined
   let streamed = ''
   for await (const event of firmware.run({ ...request, signal: context.signal })) {
-    if (event.type === 'transcript') context.note(`heard: ${event.text}`)
+    if (event.type === 'transcript' && task !== 'transcribe') context.note(`heard: ${event.text}`)
     else if (event.type === 'answer') answer = event
-    else {
+    else if (event.type === 'token') {
       context.stream(event.text)
       streamed += event.text
     }

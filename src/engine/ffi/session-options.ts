@@ -6,6 +6,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { M4Error, wrapSystemError } from '../../core/errors.js'
 import type { ModelSource, SessionOptions } from '../types.js'
 import type { OrtApi, Pointer } from './api.js'
+import { returnFreeMemory } from './heap.js'
 import { callAsync, check, create, type Runtime } from './runtime.js'
 
 /** `GraphOptimizationLevel` of onnxruntime_c_api.h. */
@@ -16,8 +17,11 @@ const OPTIMIZATION: Readonly<Record<NonNullable<SessionOptions['optimization']>,
   all: 99,
 })
 
-/** Smaller initialisers stay inside the model file. */
-const EXTERNAL_MIN_BYTES = 1024
+/**
+ * Smaller initialisers stay inside the model file and are packed at load. ONNX Runtime 1.30 aligns only initialisers above
+ * 1 MiB in the data file, but the packed buffers that follow them must lie on 64 bytes: a smaller limit gives wrong numbers.
+ */
+const EXTERNAL_MIN_BYTES = (1 << 20) + 1
 
 /** @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `USAGE`, `ENGINE` */
 export async function loadNative(runtime: Runtime, model: ModelSource, options: SessionOptions): Promise<Pointer> {
@@ -43,6 +47,7 @@ export async function loadNative(runtime: Runtime, model: ModelSource, options: 
     if ('bytes' in model && model.externalData) addExternalData(runtime, native, model.externalData, kept)
     const pointer = await runtime.gate.pass(() => createNative(runtime, native, model))
     if (save) await finishSave(api, pointer, save)
+    returnFreeMemory(runtime.library)
     return pointer
   } catch (error) {
     if (save) await Promise.all([save.temporary, save.data].map((path) => rm(path, { force: true })))
