@@ -35,9 +35,13 @@ export type ExitCode = keyof typeof EXIT_CODES
 
 const DECODING: readonly OptionSpec[] = [
   { flags: '--max-tokens <n>', about: 'most tokens of the answer' },
-  { flags: '--temperature <x>', about: '0 (default) always takes the most probable token' },
+  {
+    flags: '--temperature <x>',
+    about: '0 always takes the most probable token (default of run; of chat: 0.7, top-p 0.9)',
+  },
   { flags: '--top-p <x>', about: 'sample from the most probable tokens that reach this probability' },
   { flags: '--top-k <n>', about: 'sample from the k most probable tokens' },
+  { flags: '--repetition-penalty <x>', about: 'above 1: tokens that came before become less probable' },
   { flags: '--seed <n>', about: 'same seed, same answer (default 0)' },
   { flags: '--stop <text...>', about: 'text that ends the answer; may be repeated' },
   { flags: '--adapter <dir>', about: 'PEFT adapter folder (adapter_config.json, adapter_model.safetensors)' },

@@ -56,7 +56,7 @@ export async function runDemo(context: CliContext): Promise<DemoResult[]> {
   const end = table([
     ['total', formatMs(performance.now() - startMs)],
     ['image', `${manifest.name} ${manifest.version}, ${image.path}`],
-    ['next', 'npx m4fm chat'],
+    ['next', 'node dist/cli/main.js chat'],
   ])
   context.result(results, end)
   return results

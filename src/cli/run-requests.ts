@@ -19,7 +19,8 @@ interface TaskMaker<T extends Task> {
   readonly make: (input: RunInput) => Promise<RequestOf<T>>
 }
 
-const DECODED = ['maxTokens', 'temperature', 'topP', 'topK', 'seed', 'stop', 'adapter']
+const SAMPLING = ['temperature', 'topP', 'topK', 'repetitionPenalty', 'seed'] as const
+const DECODED = ['maxTokens', ...SAMPLING, 'stop', 'adapter']
 const LINES = ['examples', 'instruction', 'names']
 
 const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
@@ -135,11 +136,11 @@ const adapted = ({ adapter }: RunInput) => (adapter ? { adapter } : {})
 /** The options that room runtime calls `Decoded`. */
 export function decoding(options: OptionValues): {
   maxTokens?: number
-  sampling?: { temperature?: number; topP?: number; topK?: number; seed?: number }
+  sampling?: { [name in (typeof SAMPLING)[number]]?: number }
   stop?: readonly string[]
 } {
   const maxTokens = numberOption(options, 'maxTokens')
-  const named = ['temperature', 'topP', 'topK', 'seed'].flatMap((name) => {
+  const named = SAMPLING.flatMap((name) => {
     const value = numberOption(options, name)
     return value === undefined ? [] : [[name, value] as const]
   })

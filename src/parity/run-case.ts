@@ -2,7 +2,7 @@
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { isM4Error, throwIfAborted, wrapSystemError } from '../core/errors.js'
+import { isM4Error, M4Error, throwIfAborted, wrapSystemError } from '../core/errors.js'
 import { openEngine } from '../engine/index.js'
 import type { Engine } from '../engine/types.js'
 import { isFile, openCase, type ParityCase } from './case.js'
@@ -10,10 +10,11 @@ import { compareTensor } from './compare.js'
 import { runGgufBlocks } from './gguf-blocks.js'
 import { llamaRunner } from './llama.js'
 import { runLoader } from './loaders.js'
+import { runLogMel } from './log-mel.js'
 import { runTokenizer } from './tokenizers.js'
 import type { OutputReport, ParityReport, Produced, Runner } from './types.js'
 import { runWav } from './wav.js'
-import { runLogMel, runSpeechToText, runWhisper } from './whisper.js'
+import { runSpeechToText, runWhisper } from './whisper.js'
 import { runWordErrorRate } from './word-error-case.js'
 
 export interface ParityOptions {
@@ -100,15 +101,21 @@ export async function runParity(folder: string, options: ParityOptions = {}): Pr
 
 /**
  * Runs a case folder, or every case folder below it (by name).
- * @throws M4Error as `runParity`, `FILE_NOT_FOUND` when there is no case
+ * @throws M4Error as `runParity`; `FILE_NOT_FOUND` when the folder is missing or holds no case
  */
 export async function runParityAll(folder: string, options: ParityOptions = {}): Promise<ParityReport[]> {
+  const folders = caseFolders(folder)
+  if (!folders.length)
+    throw new M4Error('FILE_NOT_FOUND', `${folder} holds no case: neither it nor a folder in it has a case.json.`, {
+      hint: 'Give a case folder, or the folder that holds them.',
+      details: { path: folder },
+    })
   const reports: ParityReport[] = []
-  for (const path of caseFolders(folder)) reports.push(await runParity(path, options))
+  for (const path of folders) reports.push(await runParity(path, options))
   return reports
 }
 
-/** The folder itself when it is a case, else those of its folders that are. @throws M4Error `FILE_NOT_FOUND`, `IO` */
+/** The folder itself when it is a case, else those of its folders that are, by name; maybe none. @throws M4Error `FILE_NOT_FOUND`, `IO` */
 export function caseFolders(folder: string): string[] {
   if (isFile(join(folder, 'case.json'))) return [folder]
   try {

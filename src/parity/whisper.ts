@@ -1,21 +1,16 @@
-/** Whisper cases: features, logits and greedy tokens with and without suppressed ids; a WAV file to text; the log-mel front end. */
+/** Whisper cases: features, logits and greedy tokens with and without suppressed ids; a WAV file to text. */
 
 import type { DataOf } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../core/tensor.js'
-import { SPEECH_RATE_HZ, speechSamples } from '../media/index.js'
-import { logMelGraph } from '../models/index.js'
 import { argmax } from '../runtime/logits.js'
 import { whisperSpecials } from '../tokenizers/index.js'
 import { type OutputSpec, type ParityCase, readBytes } from './case.js'
 import { countReport } from './compare.js'
-import { openGraph } from './graphs.js'
+import { HOP_SAMPLES, padOrTrim, samplesOf } from './log-mel.js'
 import type { OutputReport, Runner } from './types.js'
 import { vocabularyFile, whisperTokenizer } from './vocabularies.js'
 import { openWhisper, type WhisperDecoder, type WhisperModel } from './whisper-model.js'
-
-/** Whisper hears 30 s at a time. */
-const WINDOW_SAMPLES = 30 * SPEECH_RATE_HZ
 
 interface Heard {
   readonly model: WhisperModel
@@ -58,8 +53,6 @@ export const runSpeechToText: Runner = async (run) => {
   if (typeof text !== 'string' || !tokens) return { tensors }
   return { tensors, checks: [textCheck(parityCase, text, Array.from(tokens.data as BigInt64Array, Number))] }
 }
-
-const HOP_SAMPLES = 160
 
 async function hearAndProduce(
   { parityCase, engine }: Parameters<Runner>[0],
@@ -207,56 +200,4 @@ function textCheck(parityCase: ParityCase, expected: string, ids: readonly numbe
     'text',
     text === expected ? [] : [`expected ${JSON.stringify(expected)}, got ${JSON.stringify(text)}`],
   )
-}
-
-/** Mono, 16 kHz, of the case's sound. @throws M4Error `FORMAT_INVALID`, `AUDIO_INVALID` */
-function samplesOf(parityCase: ParityCase): DataOf<'float32'> {
-  const sounds = parityCase.files.filter(({ file }) => /\.wav$/i.test(file))
-  if (sounds.length !== 1)
-    throw new M4Error('FORMAT_INVALID', `${parityCase.folder}: expected one WAV file, got ${sounds.length}.`)
-  return Float32Array.from(speechSamples(readBytes(parityCase.path(sounds[0]!.file))).samples)
-}
-
-function padOrTrim(samples: Float32Array, length: number): DataOf<'float32'> {
-  const out = new Float32Array(length)
-  out.set(samples.subarray(0, length))
-  return out
-}
-
-/** Log-mel alone: `…_first_n` and `…_last_n` columns of the padded window, `…_unpadded` of the sound as it is. */
-export const runLogMel: Runner = async ({ parityCase, engine, signal }) => {
-  const { config } = parityCase
-  const size = (key: string, fallback: number) => (typeof config[key] === 'number' ? (config[key] as number) : fallback)
-  const graph = logMelGraph({
-    sampleRateHz: size('sampleRate', SPEECH_RATE_HZ),
-    windowSamples: size('nFft', 400),
-    hopSamples: size('hop', HOP_SAMPLES),
-    melBands: size('nMels', 80),
-  })
-  const samples = samplesOf(parityCase)
-  const padded = padOrTrim(samples, size('padSamples', WINDOW_SAMPLES))
-  using session = await openGraph(engine, graph, signal)
-  const melOf = async (wave: DataOf<'float32'>) => {
-    using input = engine.tensor('float32', [1, wave.length], wave)
-    using mel = (await session.run({ samples: input }, undefined, { signal })).mel!
-    return hostTensor('float32', mel.dims.slice(1), (mel.data as Float32Array).slice()) // [M, P]
-  }
-  const whole = await melOf(padded)
-  const tensors = new Map<string, HostTensor>()
-  for (const { name, shape } of parityCase.outputs) {
-    const kept = shape.at(-1)!
-    if (/unpadded/.test(name)) tensors.set(name, await melOf(samples))
-    else if (/_last_\d+$/.test(name)) tensors.set(name, columns(whole, whole.dims[1]! - kept, kept))
-    else if (/_first_\d+$/.test(name)) tensors.set(name, columns(whole, 0, kept))
-    else if (name === 'log_mel') tensors.set(name, whole)
-  }
-  return { tensors }
-}
-
-function columns({ dims, data }: HostTensor, from: number, count: number): HostTensor {
-  const [rows, width] = dims as [number, number]
-  const out = new Float32Array(rows * count)
-  for (let row = 0; row < rows; row++)
-    out.set((data as Float32Array).subarray(row * width + from, row * width + from + count), row * count)
-  return hostTensor('float32', [rows, count], out)
 }

@@ -3,10 +3,11 @@
 import { createInterface } from 'node:readline/promises'
 import { isM4Error } from '../../core/errors.js'
 import type { Firmware } from '../../runtime/firmware.js'
-import type { ChatMessage, GenerateRequest, Report } from '../../runtime/requests.js'
+import type { ChatMessage, CompleteRequest, GenerateRequest, Report } from '../../runtime/requests.js'
+import type { SamplingOptions } from '../../runtime/sampling.js'
 import { adapterOf } from '../adapter.js'
 import { formatReportLine } from '../answers.js'
-import { type CliContext, type CommandAction, type OptionValues, textOption } from '../context.js'
+import { type CliContext, type CommandAction, textOption } from '../context.js'
 import { defaultImage } from '../images.js'
 import { dim } from '../print.js'
 import { describeError } from '../report-error.js'
@@ -20,20 +21,55 @@ export const run: CommandAction = async (context, [name], options) => {
   const adapter = await adapterOf(context, options, path)
   const { openFirmware } = await import('../../runtime/index.js')
   using firmware = await openFirmware(path)
-  const chat = createChat(context, firmware, options, { ...decoding(options), ...(adapter ? { adapter } : {}) })
-  const exitCode = await readTurns(context, chat, `${firmware.manifest.name} ${firmware.manifest.version}. ${HELP}`)
-  if (context.json) context.result(chat.turns, '')
+  const { sampling, ...decoded } = decoding(options)
+  const settings = { ...decoded, sampling: { ...LIVELY, ...sampling }, ...(adapter ? { adapter } : {}) }
+  const { name: imageName, version, modules } = firmware.manifest
+  const hasTemplate = modules.backbone !== undefined && Object.hasOwn(modules.backbone.files, 'chatTemplate')
+  if (!hasTemplate)
+    context.note('This model has no chat template: the conversation goes on as lines, User: and Assistant:.')
+  const request = hasTemplate ? messagesRequest : linesRequest
+  const chat = createChat(context, firmware, (turns, input) => ({
+    ...request(turns, input, textOption(options, 'system')),
+    ...settings,
+  }))
+  const exitCode = await readTurns(context, chat, `${imageName} ${version}. ${HELP}`)
+  if (context.json) context.result(chat.answers, '')
   return exitCode
 }
 
+/** Greedy answers of small models run in circles. */
+const LIVELY: SamplingOptions = { temperature: 0.7, topP: 0.9, repetitionPenalty: 1.1 }
+
+/** What was said; an answer that was stopped counts as far as it came. */
 interface Turn {
   readonly input: string
   readonly output: string
-  readonly report: Report
+}
+
+type TurnRequest = GenerateRequest | CompleteRequest
+
+function messagesRequest(turns: readonly Turn[], input: string, system: string | undefined): TurnRequest {
+  const said = turns.flatMap((turn): ChatMessage[] => [
+    { role: 'user', content: turn.input },
+    { role: 'assistant', content: turn.output },
+  ])
+  const opening: readonly ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }]
+  return { task: 'generate', messages: [...opening, ...said, { role: 'user', content: input }] }
+}
+
+function linesRequest(turns: readonly Turn[], input: string, system: string | undefined): TurnRequest {
+  return {
+    task: 'complete',
+    input,
+    examples: turns,
+    names: { input: 'User', output: 'Assistant' },
+    ...(system === undefined ? {} : { instruction: system }),
+  }
 }
 
 interface Chat {
-  readonly turns: Turn[]
+  /** Answers that came to their end, for `--json`. */
+  readonly answers: (Turn & { readonly report: Report })[]
   reset(): void
   /** Answers one line. @throws M4Error `ABORTED` when it was stopped, else as `Firmware.run` */
   answer(input: string): Promise<void>
@@ -44,43 +80,37 @@ interface Chat {
 function createChat(
   context: CliContext,
   firmware: Firmware,
-  options: OptionValues,
-  settings: Pick<GenerateRequest, 'maxTokens' | 'sampling' | 'stop' | 'adapter'>,
+  request: (turns: readonly Turn[], input: string) => TurnRequest,
 ): Chat {
-  const system = textOption(options, 'system')
-  const opening: readonly ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }]
-  const turns: Turn[] = []
-  let messages: ChatMessage[] = [...opening]
+  const answers: (Turn & { readonly report: Report })[] = []
+  let turns: Turn[] = []
   let current: AbortController | undefined
   return {
-    turns,
+    answers,
     reset() {
-      messages = [...opening]
+      turns = []
     },
     stop() {
       current?.abort()
       return current !== undefined
     },
     async answer(input) {
-      const asked: ChatMessage[] = [...messages, { role: 'user', content: input }]
       current = new AbortController()
-      let text = ''
+      let output = ''
       try {
-        const request = { task: 'generate', messages: asked, signal: current.signal, ...settings } as const
-        for await (const event of firmware.run(request)) {
+        for await (const event of firmware.run({ ...request(turns, input), signal: current.signal })) {
           if (event.type === 'token') {
-            text += event.text
+            output += event.text
             context.stream(event.text)
           } else if (event.type === 'answer') {
             context.stream('\n')
             context.note(dim(formatReportLine(event.report), process.stderr))
-            turns.push({ input, output: text, report: event.report })
+            answers.push({ input, output, report: event.report })
           }
         }
       } finally {
         current = undefined
-        // What was said before Ctrl-C was said.
-        if (text !== '') messages = [...asked, { role: 'assistant', content: text }]
+        if (output !== '') turns = [...turns, { input, output }]
       }
     },
   }
