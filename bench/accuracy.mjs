@@ -18,7 +18,8 @@ const CALIBRATION_TEXTS = 100
 
 /** @param options `threads`, `samples`, `only` (quantisations of the backbone; default int4), `fresh` */
 export async function accuracy({ threads, samples, only, fresh }) {
-  if (!dataPath('README.md')) return say('accuracy: skipped, there is no data folder (shared/data) beside the checkout.')
+  if (!dataPath('README.md'))
+    return say('accuracy: skipped, there is no data folder (shared/data) beside the checkout.')
   const quantisations = only ?? ['int4']
   const protocol = {
     seed: SEED,

@@ -54,7 +54,9 @@ function fail(message) {
 
 function whole(name, text) {
   const value = Number(text)
-  return Number.isInteger(value) && value > 0 ? value : fail(`--${name}: expected a whole number above 0, got "${text}".`)
+  return Number.isInteger(value) && value > 0
+    ? value
+    : fail(`--${name}: expected a whole number above 0, got "${text}".`)
 }
 
 const { values, positionals } = parse()

@@ -38,7 +38,8 @@ export async function speed({ rounds, threads, llama, only, fresh }) {
     threads,
     rounds,
     contenders: models.map(([runtime, model]) => nameOf(runtime, model)),
-    order: 'one process each, all loaded; in each round every contender does each measure once, one process working at a time',
+    order:
+      'one process each, all loaded; in each round every contender does each measure once, one process working at a time',
     decode: `greedy, ${DECODE_TOKENS} tokens after a prompt of ${DECODE_CONTEXT}, sampling included`,
     prefill: 'prompts of 128 and 512 tokens that no cache knows, logits of the last token',
     unit: 'tokens per second; cpuMs is the process time of both threads',
@@ -90,5 +91,8 @@ async function measure(contender, round) {
 
 const summary = (taken) =>
   Object.entries(taken)
-    .map(([name, { decode, prefill512 }]) => `${name} ${decode.tokensPerSecond.toFixed(1)}/${prefill512.tokensPerSecond.toFixed(0)}`)
+    .map(
+      ([name, { decode, prefill512 }]) =>
+        `${name} ${decode.tokensPerSecond.toFixed(1)}/${prefill512.tokensPerSecond.toFixed(0)}`,
+    )
     .join(' · ')

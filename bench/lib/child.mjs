@@ -17,7 +17,8 @@ export function startContender(contender) {
           child.off('exit', onExit)
           act(value)
         }
-        const onExit = (code, signal) => end(reject, new Error(`${contender.runtime} died (${signal ?? code}) in ${operation}.`))
+        const onExit = (code, signal) =>
+          end(reject, new Error(`${contender.runtime} died (${signal ?? code}) in ${operation}.`))
         const onMessage = ({ result, error, progress }) => {
           if (progress) onProgress?.(progress)
           else if (error !== undefined) end(reject, new Error(`${operation}: ${error}`))

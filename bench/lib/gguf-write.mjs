@@ -149,4 +149,3 @@ function packQ8(values, start, out, at) {
   out.writeUInt16LE(floatToHalf(scale), at)
   for (let i = 0; i < 32; i++) out.writeInt8(Math.round(values[start + i] * inverse), at + 2 + i)
 }
-

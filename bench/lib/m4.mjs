@@ -18,7 +18,8 @@ export async function openContender({ image, prepacked, threads, contextTokens }
   const backbone = await openBackbone(opened, ROLE, opened.manifest.modules[ROLE], engine)
   const context = backbone.createContext()
   const ended = performance.now()
-  if (backbone.facts.contextLength < contextTokens) throw new Error(`The context holds ${backbone.facts.contextLength}.`)
+  if (backbone.facts.contextLength < contextTokens)
+    throw new Error(`The context holds ${backbone.facts.contextLength}.`)
   return {
     runtimeMs: loaded - start,
     loadMs: ended - loaded,

@@ -5,7 +5,16 @@ import { join } from 'node:path'
 import { pullSource } from '../../dist/checkpoint/sources/index.js'
 import { m4fmHome } from '../../dist/core/files.js'
 import { cpuKey, openEngine } from '../../dist/engine/index.js'
-import { buildFirmware, findRecipe, flashImage, imageName, openImage, readDevice, resolveImage, slotFolder } from '../../dist/firmware/index.js'
+import {
+  buildFirmware,
+  findRecipe,
+  flashImage,
+  imageName,
+  openImage,
+  readDevice,
+  resolveImage,
+  slotFolder,
+} from '../../dist/firmware/index.js'
 import { GGUFS } from './contenders.mjs'
 import { reencodeGguf } from './gguf-write.mjs'
 import { say, sayProgress } from './say.mjs'
@@ -36,7 +45,11 @@ export async function flashedImageOf(quantisation, threads) {
     if ((await openImage(slot, { cpuKey: cpuKey(engine) })).prepacked) return slot
   }
   say(`flashing ${quantisation}`)
-  await flashImage(image, { home: device, engine, onProgress: ({ task, done, total }) => sayProgress(task, done, total) })
+  await flashImage(image, {
+    home: device,
+    engine,
+    onProgress: ({ task, done, total }) => sayProgress(task, done, total),
+  })
   return resolveImage('device', { home: device })
 }
 

@@ -70,7 +70,8 @@ async function decodeFlac(path) {
   try {
     const { channelData, sampleRate } = await decoder.decodeFile(readFileSync(path))
     const samples = new Float32Array(channelData[0].length)
-    for (const channel of channelData) for (let i = 0; i < samples.length; i++) samples[i] += channel[i] / channelData.length
+    for (const channel of channelData)
+      for (let i = 0; i < samples.length; i++) samples[i] += channel[i] / channelData.length
     return { samples, sampleRateHz: sampleRate }
   } finally {
     decoder.free()

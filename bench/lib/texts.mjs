@@ -47,4 +47,5 @@ export function perplexityTexts() {
 }
 
 /** Fields of a CSV line in which every field stands in double quotes, doubled inside. */
-export const csvFields = (line) => [...line.matchAll(/"((?:[^"]|"")*)"/g)].map(([, field]) => field.replaceAll('""', '"'))
+export const csvFields = (line) =>
+  [...line.matchAll(/"((?:[^"]|"")*)"/g)].map(([, field]) => field.replaceAll('""', '"'))

@@ -9,7 +9,10 @@ const { runtime, ...options } = JSON.parse(process.argv[2])
 let contender
 
 /** Ids that differ in every run, so that no cache can help; 3 … 2999 are ordinary pieces. */
-const promptOf = (count, seed) => [1, ...Array.from({ length: count - 1 }, (_, i) => 3 + ((i * 7919 + seed * 104_729) % 2997))]
+const promptOf = (count, seed) => [
+  1,
+  ...Array.from({ length: count - 1 }, (_, i) => 3 + ((i * 7919 + seed * 104_729) % 2997)),
+]
 
 async function timed(work) {
   const cpu = process.cpuUsage()

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { loadTokenizer, tinyTokenizer } from '../tokenizers/index.js'
-import { planChunks, promptLength, reusableChunks } from './prompt-plan.js'
+import { planChunks, promptLength, reusableChunks, type Segment } from './prompt-plan.js'
 import { chatSegments, fillTemplate, linePrompt, parseChatTemplate, promptSegments } from './prompts.js'
 import type { ChatMessage } from './requests.js'
 
@@ -12,9 +12,8 @@ const ZEPHYR = parseChatTemplate(
   "{% for m in messages %}{{ '<|' + m.role + '|>\\n' + m.content + eos_token + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}",
 )
 const user = (content: string): ChatMessage => ({ role: 'user', content })
-const idsOf = (segments: readonly { ids?: readonly number[] }[]) => segments.flatMap(({ ids }) => ids ?? [])
-const shown = (segments: readonly { ids?: readonly number[] }[]) =>
-  tokenizer.decode(idsOf(segments), { keepSpecial: true })
+const idsOf = (segments: readonly Segment[]) => segments.flatMap(({ ids }) => ids ?? [])
+const shown = (segments: readonly Segment[]) => tokenizer.decode(idsOf(segments), { keepSpecial: true })
 
 describe('chat', () => {
   test('one turn, one begin-of-text', () => {
