@@ -16,10 +16,10 @@ ensureBuilt()
 const folder = mkdtempSync(join(tmpdir(), 'm4fm-test-'))
 const counts = { passed: 0, failed: 0, skipped: 0 }
 try {
-  vitest('Unit and parity tests, offline', ['--exclude', 'test/lite/**'])
+  vitest('offline', 'Unit and parity tests, offline', ['--exclude', 'test/lite/**'])
   if (process.env.M4FM_OFFLINE === '1')
     console.log('\nM4FM_OFFLINE=1: the tests on the weights of lite (test/lite) are left out.')
-  else vitest('Integration tests on lite', ['test/lite'])
+  else vitest('lite', 'Integration tests on lite', ['test/lite'])
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }
@@ -27,9 +27,9 @@ const { passed, failed, skipped } = counts
 process.exitCode = failed ? 1 : 0
 console.log(`\n${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`)
 
-function vitest(title, words) {
+function vitest(name, title, words) {
   console.log(`\n${title}`)
-  const report = join(folder, `${title.length}.json`)
+  const report = join(folder, `${name}.json`)
   const { status } = spawnSync(
     process.execPath,
     [

@@ -1,12 +1,14 @@
 /** The command line on `tiny-random`, as processes: help, JSON, exit codes, Ctrl-C. */
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { writeSafetensors } from '../src/checkpoint/index.js'
 import { COMMANDS } from '../src/cli/commands.js'
+import { type HostTensor, hostTensor, normalSource } from '../src/core/index.js'
 import { encodeWav16 } from '../src/media/index.js'
-import { ensureCompiled, runCli } from './helpers/cli.js'
+import { ensureCompiled, ROOT, runCli } from './helpers/cli.js'
 
 interface ErrorJson {
   readonly error: { readonly code: string; readonly message: string; readonly hint?: string }
@@ -206,21 +208,36 @@ describe('run', () => {
       )
   })
 
-  test('Ctrl-C ends a long run with 130', async () => {
-    let sent = false
-    const words = ['run', 'tiny-random', '--task', 'generate', 'a', '--max-tokens', '250', '--temperature', '3']
-    const { code, stderr } = await runCli(words, {
-      home,
-      onOutput: (child) => {
-        if (!sent) child.kill('SIGINT')
-        sent = true
-      },
-    })
-    expect(sent).toBe(true)
-    expect(code).toBe(130)
-    expect(stderr).toContain('Interrupted')
+  test('an adapter changes the answer, one that does not fit is refused', async () => {
+    const folder = await writeAdapter('fits', 2)
+    const words = ['generate', 'a b', '--max-tokens', '24', '--json']
+    const [base, adapted] = await both(ask(...words), ask(...words, '--adapter', folder))
+    expect(adapted.stderr).toBe('')
+    expect(adapted.json<RunJson>().output.text).not.toBe(base.json<RunJson>().output.text)
+    const refused = await ask(...words, '--adapter', await writeAdapter('too-deep', 3))
+    expect(refused.code).toBe(3)
+    expect(refused.json<ErrorJson>().error.message).toContain('too-deep')
   })
 })
+
+/** A PEFT folder with LoRA of rank 2 on the queries of `layers` layers; tiny-random has 2 of width 64. */
+async function writeAdapter(name: string, layers: number): Promise<string> {
+  const folder = join(home, name)
+  await mkdir(folder)
+  const normal = normalSource(9)
+  const matrix = (dims: [number, number]) =>
+    hostTensor('float32', dims, Float32Array.from({ length: dims[0] * dims[1] }, normal))
+  const tensors: Record<string, HostTensor> = {}
+  for (let layer = 0; layer < layers; layer++) {
+    const module = `base_model.model.model.layers.${layer}.self_attn.q_proj`
+    tensors[`${module}.lora_A.weight`] = matrix([2, 64])
+    tensors[`${module}.lora_B.weight`] = matrix([64, 2])
+  }
+  await writeFile(join(folder, 'adapter_model.safetensors'), writeSafetensors(tensors))
+  const config = { peft_type: 'LORA', task_type: 'CAUSAL_LM', r: 2, lora_alpha: 4, target_modules: ['q_proj'] }
+  await writeFile(join(folder, 'adapter_config.json'), JSON.stringify(config))
+  return folder
+}
 
 describe('chat and parity', () => {
   test('lines of a pipe are answered in turn, commands obeyed', async () => {
@@ -233,8 +250,31 @@ describe('chat and parity', () => {
 
   test('parity: one case is an object, a folder an array, a failure exit 1', async () => {
     const folder = join('test', 'goldens', 'metric-wer')
-    const [one, none] = await both(m4fm('parity', folder, '--json'), m4fm('parity', home, '--json'))
-    expect(one.json()).toMatchObject({ name: 'metric-wer', outputs: expect.any(Array) })
-    expect(none.code).toBe(3)
+    const wrong = join(home, 'cases', 'wrong')
+    await cp(join(ROOT, folder), wrong, { recursive: true })
+    const cases = await readFile(join(wrong, 'cases.json'), 'utf8')
+    await writeFile(join(wrong, 'cases.json'), cases.replace(/"wer": \d+/, '"wer": 99'))
+    const [one, many] = await both(m4fm('parity', folder, '--json'), m4fm('parity', join(home, 'cases'), '--json'))
+    expect(one.json()).toMatchObject({ name: 'metric-wer', pass: true, outputs: expect.any(Array) })
+    expect(one.code).toBe(0)
+    expect(many.json()).toMatchObject([{ pass: false }])
+    expect(many.code).toBe(1)
+    expect((await m4fm('parity', join(home, 'images'), '--json')).code).toBe(3)
+  })
+
+  test('Ctrl-C ends a long run with 130', async () => {
+    // Dozens of cases, told one by one: the first line comes long before the last.
+    let sent = false
+    const { code, stderr, stdout } = await runCli(['parity', join('test', 'goldens')], {
+      home,
+      onOutput: (child) => {
+        if (!sent) child.kill('SIGINT')
+        sent = true
+      },
+    })
+    expect(stdout).toMatch(/^pass /)
+    expect(code).toBe(130)
+    expect(stderr).toContain('Interrupted')
+    expect(stdout).not.toContain(' cases, ')
   })
 })

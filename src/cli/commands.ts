@@ -5,9 +5,11 @@
 import type { CommandAction } from './context.js'
 
 export interface OptionSpec {
-  /** As commander writes it: `--out <dir>`. A name that ends in `...` may be given several times. */
+  /** As commander writes it: `--out <dir>`. */
   readonly flags: string
   readonly about: string
+  /** May be given several times; its values come as a list. */
+  readonly repeatable?: true
 }
 
 export interface CommandSpec {
@@ -43,7 +45,7 @@ const DECODING: readonly OptionSpec[] = [
   { flags: '--top-k <n>', about: 'sample from the k most probable tokens' },
   { flags: '--repetition-penalty <x>', about: 'above 1: tokens that came before become less probable' },
   { flags: '--seed <n>', about: 'same seed, same answer (default 0)' },
-  { flags: '--stop <text...>', about: 'text that ends the answer; may be repeated' },
+  { flags: '--stop <text>', about: 'text that ends the answer; may be repeated', repeatable: true },
   { flags: '--adapter <dir>', about: 'PEFT adapter folder (adapter_config.json, adapter_model.safetensors)' },
 ]
 

@@ -1,13 +1,16 @@
 /** What a request is made of, from arguments, files and standard input. Text is UTF-8; anything else is refused, not repaired. */
 
 import { readFile } from 'node:fs/promises'
+import { addAbortSignal } from 'node:stream'
 import { M4Error, wrapSystemError } from '../core/errors.js'
 import type { CliContext } from './context.js'
 
 /** Bytes of a file; `-` is standard input. @throws M4Error `FILE_NOT_FOUND`, `IO` */
-export async function readBytes(path: string): Promise<Uint8Array> {
+export async function readBytes(path: string, signal?: AbortSignal): Promise<Uint8Array> {
   if (path === '-') {
     const chunks: Uint8Array[] = []
+    // Nobody may ever write or close a pipe; Ctrl-C must end the wait.
+    if (signal) addAbortSignal(signal, process.stdin)
     for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array)
     return Buffer.concat(chunks)
   }
@@ -17,9 +20,9 @@ export async function readBytes(path: string): Promise<Uint8Array> {
 }
 
 /** @throws M4Error `FORMAT_INVALID` when it is not UTF-8 */
-export async function readText(path: string): Promise<string> {
+export async function readText(path: string, signal?: AbortSignal): Promise<string> {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readBytes(path))
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readBytes(path, signal))
   } catch (error) {
     if (!(error instanceof TypeError)) throw error
     throw new M4Error('FORMAT_INVALID', `${path}: expected UTF-8 text.`, {
@@ -31,8 +34,8 @@ export async function readText(path: string): Promise<string> {
 }
 
 /** Lines that hold something. */
-export async function readLines(path: string): Promise<string[]> {
-  return (await readText(path)).split(/\r?\n/).filter((line) => line.trim() !== '')
+export async function readLines(path: string, signal?: AbortSignal): Promise<string[]> {
+  return (await readText(path, signal)).split(/\r?\n/).filter((line) => line.trim() !== '')
 }
 
 /**
@@ -47,9 +50,9 @@ export async function readTexts(
 ): Promise<string[]> {
   const texts: string[] = []
   const add = async (path: string) => {
-    if (lines) texts.push(...(await readLines(path)))
+    if (lines) texts.push(...(await readLines(path, context.signal)))
     // The line end at the end of a file belongs to the file, not to the text.
-    else texts.push((await readText(path)).replace(/\r?\n$/, ''))
+    else texts.push((await readText(path, context.signal)).replace(/\r?\n$/, ''))
   }
   for (const operand of operands)
     if (operand === '-') await add('-')

@@ -72,7 +72,9 @@ function buildProgram(io: Io, isBare: boolean, finish: (exitCode: number) => voi
       .command(spec.operands ? `${name} ${spec.operands}` : name)
       .description(spec.about)
       .addHelpText('after', `\nExample:\n  $ ${spec.example}\n\n${exitText(spec)}`)
-    for (const { flags, about } of spec.options) command.option(flags, about)
+    for (const { flags, about, repeatable } of spec.options)
+      if (repeatable) command.option(flags, about, (value: string, before: string[] = []) => [...before, value])
+      else command.option(flags, about)
     command.action(async () => {
       const { json: _json, home, offline, quiet: _quiet, ...options } = command.optsWithGlobals()
       finish(await runCommand(io, spec, command.args, { home, offline }, options))

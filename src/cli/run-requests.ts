@@ -194,7 +194,7 @@ async function oneText({ context, operands, options }: RunInput): Promise<string
   )
 }
 
-async function soundOf({ operands, options }: RunInput) {
+async function soundOf({ context, operands, options }: RunInput) {
   const file = textOption(options, 'file')
   const paths = [...operands, ...(file === undefined ? [] : [file])]
   if (paths.length !== 1)
@@ -202,5 +202,5 @@ async function soundOf({ operands, options }: RunInput) {
       hint: 'Give its path as argument or with --file; - is standard input.',
       details: { paths },
     })
-  return { wav: await readBytes(paths[0]!) }
+  return { wav: await readBytes(paths[0]!, context.signal) }
 }

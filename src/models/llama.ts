@@ -21,6 +21,7 @@ import {
   mapRows,
   type NameTable,
   resolveWeights,
+  stackRows,
   type Weights,
   type WeightTensor,
 } from './weights.js'
@@ -365,33 +366,42 @@ interface DecoderContext {
 }
 
 /**
- *   x ─ norm ─┬ q ┐
- *             ├ k ┼ (+ LoRA) ─ GroupQueryAttention(rotary, KV cache) ─ o (+ LoRA)
- *             └ v ┘
+ *   x ─ norm ─ q|k|v (+ LoRA) ─ GroupQueryAttention(rotary, KV cache) ─ o (+ LoRA)
  */
 function attention(ctx: DecoderContext, scope: Scope, x: Value, l: number): Value {
   const { config, root } = ctx
   const { heads, kvHeads, headWidth, scoreWidth = headWidth } = config
   const h = rmsNorm(ctx, scope, x, `layers.${l}/attn/norm`)
-  let qkv: (Value | undefined)[] = ['q', 'k', 'v'].map((part) => dense(ctx, scope, h, `layers.${l}/attn/${part}`, part))
+  const products = queryKeyValue(ctx, scope, h, l) // [B, T, (H+2K)·D]
   const delta = loraDelta(ctx, scope, h, l, 'qkv')
-  if (delta) {
-    // Packed once: one Add for all three, and GroupQueryAttention takes packed input as it is.
-    const packed = scope.op('Concat', qkv, { axis: -1 }, 'qkv') // [B, T, (H+2K)·D]
-    qkv = [scope.op('Add', [packed, delta], {}, 'qkvAdapted'), undefined, undefined]
-  }
+  const qkv = delta ? scope.op('Add', [products, delta], {}, 'qkvAdapted') : products
   const past = ['key', 'value'].map((kind) =>
     root.input(`past/layers.${l}/${kind}`, 'float32', ['B', kvHeads, 'S', headWidth]),
   )
   const [mixed, key, value] = scope.ops(
     'GroupQueryAttention',
-    [...qkv, ...past, ctx.seqlens, ctx.total, ctx.cos, ctx.sin],
+    [qkv, undefined, undefined, ...past, ctx.seqlens, ctx.total, ctx.cos, ctx.sin],
     { num_heads: heads, kv_num_heads: kvHeads, scale: 1 / Math.sqrt(scoreWidth), do_rotary: 1, rotary_interleaved: 0 },
     ['mixed', 'presentKey', 'presentValue'],
   )
   root.output(`present/layers.${l}/key`, key!)
   root.output(`present/layers.${l}/value`, value!)
   return withLora(ctx, scope, dense(ctx, scope, mixed!, `layers.${l}/attn/o`, 'o'), mixed!, l, 'o')
+}
+
+/**
+ * q, k and v side by side: one product where all three are stored alike (their input is then quantised once, not three times),
+ * else three and a Concat.
+ */
+function queryKeyValue(ctx: DecoderContext, scope: Scope, h: Value, l: number): Value {
+  const parts = ['q', 'k', 'v'].map((part) => ({ part, path: `layers.${l}/attn/${part}` }))
+  const kinds = parts.map(({ path }) => linearKindOf(ctx.options.quantisation, path))
+  if (kinds.every((kind) => kind === kinds[0])) {
+    const stacked = stackRows(parts.map(({ path }) => need(ctx.weights, path)))
+    return linear(scope, h, stacked, kinds[0]!, 'qkv')
+  }
+  const products = parts.map(({ part, path }) => dense(ctx, scope, h, path, part))
+  return scope.op('Concat', products, { axis: -1 }, 'qkv')
 }
 
 /** down(silu(gate x) ⊙ up x) */

@@ -127,6 +127,45 @@ function rowShare(tensor: WeightTensor, part: number, of: number): WeightTensor 
   }
 }
 
+/** Matrices of one width, one below the other: several products of one input as one. */
+export function stackRows(tensors: readonly WeightTensor[]): WeightTensor {
+  const all: Rows = { from: 0, to: tensors.reduce((sum, { dims }) => sum + dims[0]!, 0) }
+  /** The share of each tensor in rows `[from, to)` of the stack. */
+  const shares = ({ from, to }: Rows) => {
+    let start = 0
+    return tensors.flatMap((tensor) => {
+      const rows = { from: Math.max(from - start, 0), to: Math.min(to - start, tensor.dims[0]!) }
+      start += tensor.dims[0]!
+      return rows.from < rows.to ? [{ tensor, rows }] : []
+    })
+  }
+  return {
+    name: tensors.map(({ name }) => name).join(' + '),
+    dims: [all.to, ...tensors[0]!.dims.slice(1)],
+    float32: (rows = all) => joinArrays(shares(rows).map((share) => share.tensor.float32(share.rows))),
+    codes32: (rows = all) => {
+      const parts = shares(rows).map((share) => share.tensor.codes32?.(share.rows))
+      if (!parts.every((part) => part !== undefined)) return undefined
+      return {
+        codes: joinArrays(parts.map(({ codes }) => codes)),
+        scales: joinArrays(parts.map(({ scales }) => scales)),
+      }
+    },
+  }
+}
+
+function joinArrays<A extends Float32Array | Int8Array>(parts: readonly A[]): A {
+  if (parts.length === 1) return parts[0]!
+  const length = parts.reduce((sum, part) => sum + part.length, 0)
+  const joined = new (parts[0]!.constructor as new (length: number) => A)(length)
+  let at = 0
+  for (const part of parts) {
+    joined.set(part, at)
+    at += part.length
+  }
+  return joined
+}
+
 /**
  * A view of `rows` rows whose row `i` is row `source(i)` of the tensor, or zeros where that is negative. Rows move only within
  * attention heads: `group` rows of the view come from `sourceGroup` rows of the tensor.

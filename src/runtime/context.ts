@@ -40,8 +40,8 @@ export interface Prefilled {
   readonly reusedTokens: number
 }
 
-/** Rows evaluated at once: large enough for full speed, small enough to stop within a fraction of a second. */
-export const CHUNK_TOKENS = 256
+/** Rows evaluated at once: full speed within 5 % (W8A8; 0 % for 4 bit), and soon stopped. Measured at 32 to 256 rows, TinyLlama. */
+export const CHUNK_TOKENS = 128
 
 export class Context extends Handle {
   readonly #parts: DecoderParts
@@ -113,6 +113,9 @@ export class Context extends Handle {
     this.assertLive('useAdapter')
     if (adapter === this.#adapter) return
     if (adapter) this.#checkVirtualTokens(adapter)
+    const base = adapter?.prefix?.tokens ?? 0
+    // What can fail comes first, so that a refused adapter leaves everything as it was.
+    this.#kv.reserve(base, this.#length)
     const lora = bindLora(this.#parts.engine, this.#parts.places, adapter)
     const previous = this.#lora
     this.#lora = lora
@@ -120,14 +123,11 @@ export class Context extends Handle {
     previous.dispose()
     this.#adapter = adapter
     this.#chunks = []
-    this.#base = adapter?.prefix?.tokens ?? 0
-    this.#length = this.#base
-    if (adapter?.prefix) {
-      this.#kv.reserve(this.#base, 0)
-      for (const [layer, { key, value }] of adapter.prefix.layers.entries()) {
-        this.#kv.write(`layers.${layer}/key`, key, this.#base)
-        this.#kv.write(`layers.${layer}/value`, value, this.#base)
-      }
+    this.#base = base
+    this.#length = base
+    for (const [layer, { key, value }] of adapter?.prefix?.layers.entries() ?? []) {
+      this.#kv.write(`layers.${layer}/key`, key, base)
+      this.#kv.write(`layers.${layer}/value`, value, base)
     }
   }
 
@@ -299,7 +299,7 @@ export class Context extends Handle {
   }
 
   #checkVirtualTokens({ name, softPrompt, prefix }: AdapterTensors): void {
-    const { width, cache } = this.#parts
+    const { width, cache, contextLength } = this.#parts
     const fail = (what: string) => {
       throw new M4Error('SHAPE_MISMATCH', `Adapter ${name}: ${what}.`, {
         hint: 'The adapter was made for another base model.',
@@ -310,6 +310,8 @@ export class Context extends Handle {
       fail(
         `soft prompt of ${softPrompt.tokens} tokens needs ${softPrompt.tokens * width} numbers, got ${softPrompt.embeddings.length}`,
       )
+    const virtual = (softPrompt?.tokens ?? 0) + (prefix?.tokens ?? 0)
+    if (virtual >= contextLength) fail(`${virtual} virtual tokens leave no room in a context of ${contextLength}`)
     if (!prefix) return
     const layers = cache.names.length / 2
     if (prefix.layers.length !== layers) fail(`prefix of ${prefix.layers.length} layers, the backbone has ${layers}`)

@@ -73,7 +73,8 @@ export class Firmware implements Disposable {
     const { path, run } = pathOf(request)
     const stopper = this.#stopper(request.signal)
     const { signal } = stopper.controller
-    const work = startWork({ image: this.image, modules: this.#modules, signal, task: request.task, path })
+    const adapter = 'adapter' in request ? request.adapter?.name : undefined
+    const work = startWork({ image: this.image, modules: this.#modules, signal, task: request.task, path, adapter })
     try {
       throwIfAborted(signal)
       const output = yield* run(request as unknown as RequestOf<R['task']>, work) as AsyncGenerator<

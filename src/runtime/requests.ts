@@ -97,7 +97,7 @@ export interface TranscribeRequest extends Common {
 export interface ListenRequest extends Common, Adapted, Decoded {
   readonly task: 'listen'
   readonly sound: Sound
-  /** Prompt with `{}` where the transcript goes. Default: a line prompt of `examples`. */
+  /** Prompt with `{}` where the transcript goes; the answer then ends at `stop` or end-of-text. Default: a line prompt of `examples`. */
   readonly template?: string
   readonly examples?: readonly LineExample[]
   readonly instruction?: string
@@ -244,6 +244,8 @@ export interface Report {
   readonly weightBytes: number
   readonly stages: readonly { readonly name: string; readonly ms: number }[]
   readonly totalMs: number
+  /** Name of the adapter that the backbone ran with. */
+  readonly adapter?: string
   readonly tokens: Readonly<TokenCounts>
   /** Only, and always, on answers of random weights: they mean nothing. */
   readonly random?: true

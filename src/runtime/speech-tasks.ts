@@ -4,7 +4,7 @@ import { M4Error } from '../core/errors.js'
 import { MIN_SPEECH_S, resample, SPEECH_RATE_HZ, speechSamples } from '../media/index.js'
 import { fillTemplate, linePrompt } from './prompts.js'
 import type { Event, ListenRequest, Outputs, Sound, TranscribeRequest, Transcript } from './requests.js'
-import { answerLine, QUESTION_NAMES } from './text-tasks.js'
+import { answerLine, answerPrompt, QUESTION_NAMES } from './text-tasks.js'
 import type { Work } from './work.js'
 
 type TranscriptEvent = Extract<Event, { type: 'transcript' }>
@@ -31,11 +31,11 @@ export async function* listen(
       hint: 'Speak louder or closer, or check that the recording is not silent.',
       details: { durationS: transcript.durationS },
     })
-  const prompt =
+  const input = transcript.text
+  const output =
     template !== undefined
-      ? fillTemplate(template, transcript.text)
-      : linePrompt({ input: transcript.text, examples, instruction, names })
-  const output = yield* answerLine(work, prompt, request)
+      ? yield* answerPrompt(work, fillTemplate(template, input), request)
+      : yield* answerLine(work, linePrompt({ input, examples, instruction, names }), request)
   return { ...output, transcript }
 }
 
@@ -54,8 +54,8 @@ async function hear(sound: Sound, maxTokens: number | undefined, work: Work): Pr
 
 /** Mono, 16 kHz. @throws M4Error `EMPTY_INPUT`, `AUDIO_INVALID`, `INVALID_REQUEST` */
 function samplesOf(sound: Sound): Float32Array {
-  if (sound.wav) return speechSamples(sound.wav).samples
-  const { samples, sampleRateHz } = sound
+  if (sound?.wav) return speechSamples(sound.wav).samples
+  const { samples, sampleRateHz } = sound ?? {}
   if (!(samples instanceof Float32Array) || !(sampleRateHz > 0 && Number.isFinite(sampleRateHz)))
     throw new M4Error('INVALID_REQUEST', 'sound: expected {wav} or {samples: Float32Array, sampleRateHz}.')
   if (samples.length === 0) throw new M4Error('EMPTY_INPUT', 'The sound has no samples.', { hint: 'Record it again.' })

@@ -65,18 +65,23 @@ export async function* complete(request: CompleteRequest, work: Work): AsyncGene
 }
 
 /** The rest of a line: what stands behind the prompt, up to the line's end. */
-export async function* answerLine(
+export function answerLine(
+  work: Work,
+  prompt: TextPrompt,
+  options: AnswerOptions,
+): AsyncGenerator<TokenEvent, TextOutput> {
+  return answerPrompt(work, prompt, { ...options, stop: ['\n', ...(options.stop ?? [])] })
+}
+
+/** What stands behind the prompt, without the white space between. */
+export async function* answerPrompt(
   work: Work,
   prompt: TextPrompt,
   options: AnswerOptions,
 ): AsyncGenerator<TokenEvent, TextOutput> {
   const backbone = await work.use('backbone')
-  const stop = ['\n', ...(options.stop ?? [])]
-  return yield* answer(work, backbone, promptSegments(backbone.tokenizer, prompt), {
-    ...options,
-    stop,
-    trimStart: true,
-  })
+  const segments = promptSegments(backbone.tokenizer, prompt)
+  return yield* answer(work, backbone, segments, { ...options, trimStart: true })
 }
 
 type AnswerOptions = Pick<GenerateOptions, 'maxTokens' | 'sampling' | 'stop' | 'trimStart'> &

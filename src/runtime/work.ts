@@ -28,8 +28,9 @@ export function startWork(parts: {
   readonly signal: AbortSignal
   readonly task: Task
   readonly path: PathNumber
+  readonly adapter: string | undefined
 }): Work {
-  const { image, modules, signal, task, path } = parts
+  const { image, modules, signal, task, path, adapter } = parts
   const { name, version, weights } = image.manifest
   const started = performance.now()
   const leases = new Map<ServedRole, Lease<ServedRole>>()
@@ -72,6 +73,7 @@ export function startWork(parts: {
       stages: [...stages].map(([stageName, ms]) => ({ name: stageName, ms })),
       totalMs: performance.now() - started,
       tokens,
+      ...(adapter === undefined ? {} : { adapter }),
       ...(weights === 'random' ? { random: true as const } : {}),
       image: { name, version, digest: image.digest },
     }),

@@ -2,6 +2,7 @@
 
 import { readFile, stat } from 'node:fs/promises'
 import { M4Error, wrapSystemError } from '../../core/errors.js'
+import type { ModuleEntry, Role } from '../../firmware/manifest.js'
 import type { Recipe } from '../../firmware/recipes.js'
 import type { Graph } from '../../graph/types.js'
 import type { CliContext, CommandAction } from '../context.js'
@@ -24,15 +25,15 @@ export const run: CommandAction = async (context, operands) => {
 }
 
 async function modelsOf(name: string, context: CliContext): Promise<(Graph | Uint8Array)[]> {
-  if (await isFile(name)) return [await read(name)]
+  if (/\.onnx$/i.test(name) || (await isFile(name))) return [await read(name)]
   const { RECIPES, openImage, resolveImage } = await import('../../firmware/index.js')
   const recipe = Object.hasOwn(RECIPES, name) ? RECIPES[name]! : undefined
   const randomOnly = recipe && Object.values(recipe.modules).every(({ weights }) => 'random' in weights)
   // A recipe of random weights is its own description; any other needs the configuration that its checkpoint holds.
   if (randomOnly) return graphsOf(recipe)
   const image = await openImage(await resolveImage(name, context))
-  const paths = Object.values(image.manifest.modules).flatMap(({ graphs }) =>
-    Object.values(graphs).map(({ model }) => `${image.path}/blobs/${model}`),
+  const paths = (Object.entries(image.manifest.modules) as [Role, ModuleEntry][]).flatMap(([role, { graphs }]) =>
+    Object.keys(graphs).map((graph) => image.graphPath(role, graph)),
   )
   return Promise.all(paths.map(read))
 }
