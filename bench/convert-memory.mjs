@@ -16,7 +16,15 @@ import { writeResult } from './lib/results.mjs'
 
 const kind = process.argv[2] ?? 'int4-b32'
 const config = { num_attention_heads: 32, max_position_embeddings: 2048, rms_norm_eps: 1e-6 }
-const shapes = llamaShapes({ vocabulary: 32000, width: 4096, feedForward: 11008, layers: 32, heads: 32, kvHeads: 32, headWidth: 128 })
+const shapes = llamaShapes({
+  vocabulary: 32000,
+  width: 4096,
+  feedForward: 11008,
+  layers: 32,
+  heads: 32,
+  kvHeads: 32,
+  headWidth: 128,
+})
 
 /** An F16 safetensors file of these shapes whose data is never written. */
 function writeHollow(path) {
@@ -27,7 +35,11 @@ function writeHollow(path) {
     for (let layer = 0; layer < (ours.includes('{}') ? 32 : 1); layer++) {
       const bytes = 2 * shapes[ours].reduce((a, b) => a * b, 1)
       largest = Math.max(largest, bytes)
-      header[theirs.replace('{}', layer)] = { dtype: 'F16', shape: shapes[ours], data_offsets: [offset, offset + bytes] }
+      header[theirs.replace('{}', layer)] = {
+        dtype: 'F16',
+        shape: shapes[ours],
+        data_offsets: [offset, offset + bytes],
+      }
       offset += bytes
     }
   const json = Buffer.from(JSON.stringify(header))
@@ -54,7 +66,9 @@ try {
   const options = { quantisation: { default: kind }, embedding: 'int8-b32', loraSites: ['qkv', 'o'] }
   let writtenBytes = 0
   for (const make of Object.values(llama.graphs(own, weights, options)))
-    await encodeModel(make(), { externalData: { location: 'data', write: (chunk) => void (writtenBytes += chunk.length) } })
+    await encodeModel(make(), {
+      externalData: { location: 'data', write: (chunk) => void (writtenBytes += chunk.length) },
+    })
   checkpoint.dispose()
   const peakRssBytes = process.resourceUsage().maxRSS * 1024
   const result = {

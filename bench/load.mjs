@@ -6,8 +6,8 @@ import { flashedImageOf, ggufOf, imageOf } from './lib/prepare.mjs'
 import { openResult } from './lib/results.mjs'
 import { say } from './lib/say.mjs'
 
-const QUANTISATIONS = ['int4', 'int8', 'int4-b128', 'w8a8']
-const GGUF_NAMES = ['q4mix', 'q8', 'iq2']
+const QUANTISATIONS = ['int4', 'int8-b128', 'w8a8']
+const GGUF_NAMES = ['q4', 'q8', 'iq2']
 
 /** @param options `rounds`, `threads`, `llama`, `only` (quantisations and GGUF names), `fresh` */
 export async function memory({ rounds, threads, llama, only, fresh }) {
@@ -45,9 +45,9 @@ export async function memory({ rounds, threads, llama, only, fresh }) {
     for (const { name, options } of contenders) {
       const contender = startContender({ threads, contextTokens: 1024, ...(await options()) })
       try {
-        const { runtimeMs, loadMs, before, memory: afterLoad } = await contender.ask('load')
+        const { runtimeMs, loadMs, digest, before, memory: afterLoad } = await contender.ask('load')
         await contender.ask('decode', { context: 128, tokens: 8, seed: 1 })
-        taken[name] = { runtimeMs, loadMs, before, afterLoad, afterFirstRun: await contender.ask('memory') }
+        taken[name] = { runtimeMs, loadMs, digest, before, afterLoad, afterFirstRun: await contender.ask('memory') }
       } finally {
         await contender.stop()
       }

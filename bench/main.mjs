@@ -1,6 +1,6 @@
 /** Command line of the benchmark: `npm run bench:engine -- [speed|memory|perplexity|accuracy|report|all] [options]`. */
 
-import { createRequire } from 'node:module'
+import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { say } from './lib/say.mjs'
@@ -18,13 +18,14 @@ const HELP = `npm run bench:engine -- [parts] [options]
 parts: ${Object.keys(PARTS).join(', ')}; default: all of them. Each can be stopped and run again: it goes on where it was.
   --rounds <n>    rounds of speed and memory (default 5)
   --threads <n>   threads of every contender (default 2)
-  --only <names>  some models only, comma-separated: int4, int8, int4-b128, w8a8, q4mix, q4, q8, iq2
+  --only <names>  some models only, comma-separated: int4, int4-b128, int8, int8-b128, w8a8, q4, q4mix, q8, iq2
   --windows <n>   windows of 511 tokens for perplexity (default 12)
   --samples <n>   texts of each set for accuracy (default 200)
+  --rebuild       build the images again first: those of an older recipe are not noticed
   --fresh         forget what was measured today
   --install       install what only the benchmark needs (llama.cpp, a FLAC decoder; 0.7 GB on disk) in bench/node_modules
 
-Images and re-encoded GGUF files are made below M4FM_HOME when they are missing (about 8 GB in all).
+Images and re-encoded GGUF files are made below M4FM_HOME when they are missing (about 12 GB in all).
 `
 
 function parse() {
@@ -38,6 +39,7 @@ function parse() {
         samples: { type: 'string', default: '200' },
         only: { type: 'string' },
         fresh: { type: 'boolean', default: false },
+        rebuild: { type: 'boolean', default: false },
         install: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
@@ -82,14 +84,15 @@ if (!options.llama && parts.some((part) => part !== 'report' && part !== 'accura
 if (options.threads > availableParallelism())
   say(`${options.threads} threads on ${availableParallelism()} cores: speeds will not mean much.`)
 
+if (values.rebuild) {
+  const { imageOf } = await import('./lib/prepare.mjs')
+  const { QUANTISATIONS } = await import('./lib/contenders.mjs')
+  for (const quantisation of Object.keys(QUANTISATIONS))
+    if (!options.only || options.only.includes(quantisation)) await imageOf(quantisation, { rebuild: true })
+}
 for (const part of parts) await PARTS[part](options)
 process.exit(0)
 
 function hasLlama() {
-  try {
-    createRequire(import.meta.url).resolve('node-llama-cpp/package.json')
-    return true
-  } catch {
-    return false
-  }
+  return existsSync(new URL('node_modules/node-llama-cpp/package.json', import.meta.url))
 }

@@ -18,7 +18,7 @@ export async function measurePerplexity({ threads, llama, only, windows: count, 
     ...Object.keys(QUANTISATIONS)
       .filter(wanted)
       .map((quantisation) => ['m4', quantisation]),
-    ...(llama ? ['q8', 'q4mix'].filter(wanted) : []).map((gguf) => ['llama.cpp', gguf]),
+    ...(llama ? ['q8', 'q4'].filter(wanted) : []).map((gguf) => ['llama.cpp', gguf]),
   ]
   const texts = perplexityTexts()
   const protocol = {

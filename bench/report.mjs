@@ -43,6 +43,7 @@ function speedSection({ protocol, data }) {
     `${median(rates(name, measure)).toFixed(1)} (${Math.max(...rates(name, measure)).toFixed(1)})`
   const rows = protocol.contenders.map((name) => [
     name,
+    (data.models[name].weightBytes / 1e6).toFixed(0),
     cell(name, 'prefill128'),
     cell(name, 'prefill512'),
     cell(name, 'decode'),
@@ -50,10 +51,20 @@ function speedSection({ protocol, data }) {
   ])
   const there = ({ ours, theirs }) => protocol.contenders.includes(ours) && protocol.contenders.includes(theirs)
   const goals = SPEED_GOALS.filter(there).map((goal) => goalRow(goal, data.rounds, rates))
-  const versions = [...new Set(Object.values(data.versions))].join('; ')
+  const versions = [...new Set(Object.values(data.models).map(({ version }) => version))].join('; ')
   return [
     `${protocol.model}. ${protocol.threads} threads, ${data.rounds.length} rounds: ${protocol.order}. Decode: ${protocol.decode}. Prefill: ${protocol.prefill}. ${versions}.`,
-    table(['', 'prefill 128, tokens/s', 'prefill 512, tokens/s', 'decode, tokens/s', 'decode, best ms/token'], rows),
+    table(
+      [
+        '',
+        'weights, MB',
+        'prefill 128, tokens/s',
+        'prefill 512, tokens/s',
+        'decode, tokens/s',
+        'decode, best ms/token',
+      ],
+      rows,
+    ),
     'Medians over the rounds, the best round in brackets.',
     ...(goals.length
       ? [

@@ -8,12 +8,13 @@ import { say } from './lib/say.mjs'
 
 const MODELS = Object.freeze([
   ['m4', 'int4'],
-  ['llama.cpp', 'q4mix'],
-  ['m4', 'int4-b128'],
   ['llama.cpp', 'q4'],
-  ['m4', 'int8'],
+  ['m4', 'int8-b128'],
   ['llama.cpp', 'q8'],
   ['m4', 'w8a8'],
+  ['m4', 'int4-b128'],
+  ['llama.cpp', 'q4mix'],
+  ['m4', 'int8'],
   ['llama.cpp', 'iq2'],
 ])
 
@@ -50,12 +51,13 @@ export async function speed({ rounds, threads, llama, only, fresh }) {
   if (data.rounds.length >= rounds) return say(`speed: ${rounds} rounds are there already`)
   const running = []
   try {
-    data.versions ??= {}
+    data.models ??= {}
     for (const [runtime, model] of models) {
       const contender = startContender(await optionsOf(runtime, model, threads))
       const name = nameOf(runtime, model)
       running.push({ name, contender })
-      data.versions[name] = (await contender.ask('load')).version
+      const { version, digest, weightBytes } = await contender.ask('load')
+      data.models[name] = { version, digest, weightBytes }
       // The first run pages the weights in.
       await contender.ask('decode', { context: 32, tokens: 4, seed: 0 })
       say(`loaded ${name}`)

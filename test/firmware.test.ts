@@ -340,20 +340,21 @@ describe('two processes', () => {
     await expectActive('A', 'one')
   })
 
-  test.each(['write slot', 'prepack', 'self-test'])(
-    'killed during %s: the old slot runs, the next flash cleans up',
-    async (at) => {
-      await flash('one')
-      const { ended, pid } = flashElsewhere('two', `die|${at}`)
-      expect((await ended).signal).toBe('SIGKILL')
-      await expectActive('A', 'one')
-      expect((await readDevice(home)).slots.B.state).not.toBe('good')
-      if (at !== 'self-test') expect(await leftovers()).toContain(`slot.tmp-${pid}`)
-      await flash('two')
-      await expectActive('B', 'two')
-      expect(await leftovers()).toEqual([])
-    },
-  )
+  test.each([
+    'write slot',
+    'prepack',
+    'self-test',
+  ])('killed during %s: the old slot runs, the next flash cleans up', async (at) => {
+    await flash('one')
+    const { ended, pid } = flashElsewhere('two', `die|${at}`)
+    expect((await ended).signal).toBe('SIGKILL')
+    await expectActive('A', 'one')
+    expect((await readDevice(home)).slots.B.state).not.toBe('good')
+    if (at !== 'self-test') expect(await leftovers()).toContain(`slot.tmp-${pid}`)
+    await flash('two')
+    await expectActive('B', 'two')
+    expect(await leftovers()).toEqual([])
+  })
 })
 
 const logits = async (path: string) => {

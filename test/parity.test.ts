@@ -117,8 +117,7 @@ describe('mistakes are found', () => {
   test.each(['llama-peft-lora-qv', 'llama-peft-lora-qkvo', 'llama-peft-prefix-tuning'])('%s: adapter ignored', (name) =>
     isOutOfTolerance(
       mutated(name, (folder) => editJson(folder, 'case.json', (json) => ({ ...json, architecture: 'llama' }))),
-    ),
-  )
+    ))
 
   test('lit-llama adapter ignored', () =>
     isOutOfTolerance(

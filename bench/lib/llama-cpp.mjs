@@ -1,5 +1,6 @@
 /** Contender `llama.cpp`: node-llama-cpp's prebuilt binary for this CPU, no GPU. */
 
+import { statSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 
 export async function openContender({ gguf, threads, contextTokens, flashAttention }) {
@@ -19,6 +20,7 @@ export async function openContender({ gguf, threads, contextTokens, flashAttenti
   return {
     runtimeMs: loaded - start,
     loadMs: ended - loaded,
+    weightBytes: statSync(gguf).size,
     version: `node-llama-cpp 3.21.1, llama.cpp ${llama.llamaCppRelease.release}`,
     async prefill(ids) {
       await sequence.clearHistory()

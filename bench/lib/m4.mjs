@@ -23,7 +23,9 @@ export async function openContender({ image, prepacked, threads, contextTokens }
   return {
     runtimeMs: loaded - start,
     loadMs: ended - loaded,
-    version: engine.version,
+    version: `ONNX Runtime ${engine.version}`,
+    digest: opened.digest,
+    weightBytes: opened.manifest.modules[ROLE].weightBytes,
     async prefill(ids) {
       context.rewind(0)
       await context.prefill([{ ids }])

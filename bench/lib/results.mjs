@@ -56,12 +56,19 @@ export function openResult(part, protocol, { fresh = false } = {}) {
   }
 }
 
+/** One finished result without protocol, for measurements that are a single step. */
+export function writeResult(part, data) {
+  const result = openResult(part, {}, { fresh: true })
+  Object.assign(result.data, data)
+  result.save(true)
+}
+
 /** The newest result of each part. */
 export function latestResults() {
   const newest = new Map()
   if (!existsSync(FOLDER)) return newest
   for (const name of readdirSync(FOLDER).sort()) {
-    const part = /^\d{4}-\d\d-\d\d-(\w+)\.json$/.exec(name)?.[1]
+    const part = /^\d{4}-\d\d-\d\d-([\w-]+)\.json$/.exec(name)?.[1]
     if (part) newest.set(part, { name, ...JSON.parse(readFileSync(`${FOLDER}${name}`, 'utf8')) })
   }
   return newest

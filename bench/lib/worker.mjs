@@ -27,8 +27,8 @@ const OPERATIONS = Object.freeze({
   async load() {
     const before = memoryMb()
     contender = await (await import(MODULES[runtime])).openContender(options)
-    const { runtimeMs, loadMs, version } = contender
-    return { runtimeMs, loadMs, version, before, memory: memoryMb() }
+    const { runtimeMs, loadMs, version, digest, weightBytes } = contender
+    return { runtimeMs, loadMs, version, digest, weightBytes, before, memory: memoryMb() }
   },
   prefill: ({ tokens, seed }) => timed(() => contender.prefill(promptOf(tokens, seed))),
   async decode({ context, tokens, seed }) {

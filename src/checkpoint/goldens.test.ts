@@ -60,16 +60,18 @@ describe('loaders', () => {
     expect(checkpoint.metadata).toEqual({ format: 'pt', note: 'ünï' })
   })
 
-  test.each(['bad-header-length', 'bad-overlap', 'bad-shape', 'bad-truncated'])(
-    '%s is refused and nothing stays open',
-    (name) => {
-      const before = liveHandles()
-      expect(() => open(`loader-safetensors/${name}.safetensors`)).toThrow(
-        expect.objectContaining({ code: 'FORMAT_INVALID' }),
-      )
-      expect(liveHandles()).toEqual(before)
-    },
-  )
+  test.each([
+    'bad-header-length',
+    'bad-overlap',
+    'bad-shape',
+    'bad-truncated',
+  ])('%s is refused and nothing stays open', (name) => {
+    const before = liveHandles()
+    expect(() => open(`loader-safetensors/${name}.safetensors`)).toThrow(
+      expect.objectContaining({ code: 'FORMAT_INVALID' }),
+    )
+    expect(liveHandles()).toEqual(before)
+  })
 
   test('the malicious pickle is refused by the name of what it would call', () => {
     const before = liveHandles()

@@ -36,20 +36,19 @@ function expectValues(got: Tensor, expected: CaseTensor, tolerance: number): voi
 }
 
 describe('operators against ONNX Runtime', () => {
-  test.each(ALL_OP_CASES.map(({ op, case: opCase }) => [`${op}: ${opCase.name}`, op, opCase] as const))(
-    '%s',
-    async (_, op, opCase) => {
-      const { graph, results } = await runCase(op, opCase)
-      for (const { name, dtype, dims } of graph.outputs) {
-        const got = results[name]!
-        expect(got.type).toBe(dtype)
-        // A size that only the run can tell is a symbol of its own; all others must be right.
-        expect(got.dims.map((size, i) => (isOpen(dims[i]!) ? dims[i] : size))).toEqual(dims)
-        const expected = opCase.expected?.[Number(name.slice(1))]
-        if (expected) expectValues(got, expected, opCase.tolerance ?? 1e-5)
-      }
-    },
-  )
+  test.each(
+    ALL_OP_CASES.map(({ op, case: opCase }) => [`${op}: ${opCase.name}`, op, opCase] as const),
+  )('%s', async (_, op, opCase) => {
+    const { graph, results } = await runCase(op, opCase)
+    for (const { name, dtype, dims } of graph.outputs) {
+      const got = results[name]!
+      expect(got.type).toBe(dtype)
+      // A size that only the run can tell is a symbol of its own; all others must be right.
+      expect(got.dims.map((size, i) => (isOpen(dims[i]!) ? dims[i] : size))).toEqual(dims)
+      const expected = opCase.expected?.[Number(name.slice(1))]
+      if (expected) expectValues(got, expected, opCase.tolerance ?? 1e-5)
+    }
+  })
 
   test.each(Object.keys(OPS) as OpName[])('%s: attributes and defaults are those of the runtime', async (op) => {
     const opCase = (OP_CASES[op] as readonly OpCase[])[0]!
