@@ -65,9 +65,12 @@ try {
   const weights = llama.weights(own, weightsOf(checkpoint))
   const options = { quantisation: { default: kind }, embedding: 'int8-b32', loraSites: ['qkv', 'o'] }
   let writtenBytes = 0
+  const write = (chunk) => {
+    writtenBytes += chunk.length
+  }
   for (const make of Object.values(llama.graphs(own, weights, options)))
     await encodeModel(make(), {
-      externalData: { location: 'data', write: (chunk) => void (writtenBytes += chunk.length) },
+      externalData: { location: 'data', write },
     })
   checkpoint.dispose()
   const peakRssBytes = process.resourceUsage().maxRSS * 1024

@@ -1,7 +1,7 @@
 /** Building an image: the same bytes twice, and what is left behind when it cannot be built — nothing. */
 
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -181,6 +181,13 @@ describe('a build that fails leaves nothing', () => {
     const onProgress = () => controller.abort()
     const error = await expectNothingLeft(tiny, { signal: controller.signal, onProgress })
     expect(error.code).toBe('ABORTED')
+  })
+
+  test('what a killed build left is cleared by the next', async () => {
+    const own = mkdtempSync(join(home, 'killed-'))
+    mkdirSync(join(own, '.image.4242-0123abcd.tmp', 'blobs'), { recursive: true })
+    await buildFirmware(tiny, { out: join(own, 'image') })
+    expect(readdirSync(own)).toEqual(['image'])
   })
 
   test('an unknown quantisation gives the known ones', async () => {

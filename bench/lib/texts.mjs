@@ -39,9 +39,9 @@ export function perplexityTexts() {
     })
   if (texts.length === 0)
     texts.push({
-      name: 'alice',
-      about: 'Lewis Carroll, Alice’s Adventures in Wonderland (1865), chapter I, public domain',
-      text: readFileSync(new URL('alice-chapter-1.txt', OWN), 'utf8'),
+      name: 'moby-dick',
+      about: 'Herman Melville, Moby-Dick (1851), chapters 1–3, one paragraph a line, public domain',
+      text: readFileSync(new URL('moby-dick.txt', OWN), 'utf8'),
     })
   return texts
 }

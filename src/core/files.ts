@@ -2,7 +2,20 @@
 
 import { randomUUID } from 'node:crypto'
 import { constants, readFileSync } from 'node:fs'
-import { chmod, copyFile, type FileHandle, link, mkdir, open, rename, rm, stat, statfs, utimes } from 'node:fs/promises'
+import {
+  chmod,
+  copyFile,
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  utimes,
+} from 'node:fs/promises'
 import { homedir, hostname } from 'node:os'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { M4Error, throwIfAborted, wrapSystemError } from './errors.js'
@@ -23,6 +36,16 @@ export function m4fmHome(env: NodeJS.ProcessEnv = process.env, platform: NodeJS.
 /** A name beside `path`, on the same file system, that no other process or call uses. */
 export function temporaryBeside(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}-${randomUUID().slice(0, 8)}.tmp`)
+}
+
+/** Removes what calls of `temporaryBeside(path)` left when they died. Only while nobody else may be writing there: hold a lock. */
+export async function removeTemporariesBeside(path: string): Promise<void> {
+  const folder = dirname(path)
+  const names = await readdir(folder).catch(() => []) // no folder, no leftovers
+  const prefix = `.${basename(path)}.`
+  for (const name of names)
+    if (name.startsWith(prefix) && /^\d+-[0-9a-f]{8}\.tmp$/.test(name.slice(prefix.length)))
+      await rm(join(folder, name), { recursive: true, force: true })
 }
 
 /** Makes a rename in `folder` survive a power cut. Windows has no such call and needs none. */

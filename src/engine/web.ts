@@ -25,6 +25,9 @@ export function openEngine(options: EngineOptions = {}): Promise<Engine> {
   return opened
 }
 
+/** Images are flashed by Node only: there is nothing prepacked for a browser. */
+export const cpuKey = (_engine: Engine): string => 'web'
+
 /** @throws M4Error `ENGINE_UNAVAILABLE` */
 export async function openWebEngine(threads: number): Promise<Engine> {
   let ort: typeof import('onnxruntime-web')

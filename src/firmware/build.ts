@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { type Checkpoint, nativeCodes, openCheckpoint } from '../checkpoint/index.js'
 import { type DiskAccess, pullSource, type Source } from '../checkpoint/sources/index.js'
 import { M4Error, unknownName, wrapSystemError } from '../core/errors.js'
-import { acquireLock, atomicWriteFile, m4fmHome, temporaryBeside } from '../core/files.js'
+import { acquireLock, atomicWriteFile, m4fmHome, removeTemporariesBeside, temporaryBeside } from '../core/files.js'
 import { replaceFolder } from '../core/folders.js'
 import type { LongOperation } from '../core/progress.js'
 import { censusOf, encodeModel, type Graph } from '../graph/index.js'
@@ -68,6 +68,7 @@ export async function buildFirmware(recipe: Recipe, options: BuildOptions = {}):
   const name = imageName(recipe, options.quantisation)
   const out = options.out ?? join(home, 'images', name)
   await using _lock = await acquireLock(`${out}.lock`, options.signal ? { signal: options.signal } : {})
+  await removeTemporariesBeside(out)
   const staging = temporaryBeside(out)
   try {
     const store = await createBlobStore(staging, options.disk?.write)

@@ -31,7 +31,7 @@ export interface OpenFirmwareOptions {
 export async function openFirmware(image: string | Image, options: OpenFirmwareOptions = {}): Promise<Firmware> {
   // Loaded when needed: who brings an image and an engine along (a browser) needs neither.
   if (typeof image !== 'string' && options.engine) return new Firmware(image, options.engine)
-  const { cpuKey, openEngine } = await import('../engine/index.js')
+  const { cpuKey, openEngine } = await import('#engine')
   const engine = options.engine ?? (await openEngine())
   if (typeof image !== 'string') return new Firmware(image, engine)
   const { openImage, resolveImage } = await import('../firmware/image.js')
