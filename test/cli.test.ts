@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { writeSafetensors } from '../src/checkpoint/index.js'
 import { COMMANDS } from '../src/cli/commands.js'
 import { type HostTensor, hostTensor, normalSource } from '../src/core/index.js'
-import { encodeWav16 } from '../src/media/index.js'
+import { findRecipe } from '../src/firmware/recipes.js'
+import { decodeWav, encodeWav16 } from '../src/media/index.js'
 import { ensureCompiled, ROOT, runCli } from './helpers/cli.js'
 
 interface ErrorJson {
@@ -74,7 +75,7 @@ describe('an image from build to rollback', () => {
     expect(built.stderr).toBe('')
     expect(built.code).toBe(0)
     const { digest, modules } = built.json<{ digest: string; modules: string[] }>()
-    expect(modules.sort()).toEqual(['AUD-I', 'TXT', 'backbone'])
+    expect(modules.sort()).toEqual(Object.keys(findRecipe('tiny-random').modules).sort())
     const [inspect, verify] = await both(
       m4fm('inspect', 'tiny-random', '--json'),
       m4fm('verify', 'tiny-random', '--json'),
@@ -139,6 +140,7 @@ describe('run', () => {
       [['embed', 'one'], 3, ['TXT']],
       [['similarity', 'one', 'two'], 3, ['TXT']],
       [['match', 'one', '--labels', 'a,b'], 3, ['TXT']],
+      [['speak', 'One. Two.', '--seed', '3', '--out', join(home, 'speech.wav')], 4, ['TTS']],
     ]
     for (let i = 0; i < cases.length; i += 2)
       await Promise.all(
@@ -148,6 +150,11 @@ describe('run', () => {
           const { output, report } = result.json<RunJson>()
           expect(report, words.join(' ')).toMatchObject({ path, random: true })
           expect(report.modules.map(({ role }) => role)).toEqual(roles)
+          if (words[0] === 'speak') {
+            expect(output).toMatchObject({ out: join(home, 'speech.wav'), sentences: [{}, {}] })
+            const { samples, sampleRateHz } = decodeWav(await readFile(join(home, 'speech.wav')))
+            expect(samples[0]!.length / sampleRateHz).toBeCloseTo(output.durationS as number, 6)
+          }
           if (words[0] === 'similarity') expect((output.similarities as number[][])[0]![0]).toBeCloseTo(1, 4)
         }),
       )
@@ -194,6 +201,7 @@ describe('run', () => {
       [['generate', 'word '.repeat(400)], 2, 'CONTEXT_OVERFLOW'],
       [['tell', 'x'], 2, 'UNKNOWN_NAME'],
       [['embed', 'x', '--labels', 'a,b'], 2, 'USAGE'],
+      [['speak', 'x'], 2, 'USAGE'],
       [['complete', 'x', '--max-tokens', 'many'], 2, 'USAGE'],
       [['complete', 'x', '--adapter', home], 3, 'FILE_NOT_FOUND'],
     ]

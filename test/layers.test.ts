@@ -19,7 +19,20 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   firmware: ['core', 'graph', 'models', 'checkpoint', 'engine', 'tokenizers'],
   adapters: ['core', 'checkpoint', 'firmware/manifest'],
   runtime: ['core', 'engine', 'media', 'tokenizers', 'adapters', 'firmware/manifest', 'firmware/image'],
-  parity: ['core', 'graph', 'engine', 'media', 'tokenizers', 'checkpoint', 'models', 'adapters', 'firmware', 'runtime'],
+  bench: ['core'],
+  parity: [
+    'core',
+    'graph',
+    'engine',
+    'media',
+    'tokenizers',
+    'checkpoint',
+    'models',
+    'adapters',
+    'firmware',
+    'runtime',
+    'bench',
+  ],
 }
 /** The command line may use any room, but only by `await import` inside a command, so that `--help` stays instant. */
 const LAZY_ROOMS = new Set(['cli'])

@@ -18,7 +18,7 @@ const own = (name: string) => join(OWN, name)
 
 /** Families that this version runs: each must have at least one case here, so that none is lost from sight. */
 const SUPPORTED =
-  /^(codec-wav|e2e-whisper|frontend-whisper-logmel|gguf-(blocks|llama)|litllama-(base|lora|gptq)|llama-|loader-|metric-wer|tokenizer-(llama|whisper)|whisper-)/
+  /^(codec-(image|wav)|e2e-(imagebind|sd|whisper)|frontend-(imagebind|whisper)|gguf-(blocks|llama)|imagebind-|litllama-|llama-|loader-|metric-|(e2e-)?pandagpt|sd2?-|tokenizer-(clip|llama|vits|whisper)|vits-|whisper-)/
 
 /** What a failing test prints: the report, long values cut. */
 const failures = async (folder: string, backend?: 'ffi' | 'node' | 'web') => {
@@ -51,7 +51,13 @@ describe.runIf(unseen.length)('shared goldens that are not in the repository', (
 })
 
 describe('every engine gives the same', () => {
-  const names = ['llama-hf-gqa', 'llama-peft-lora-qkvo', 'llama-peft-prefix-tuning', 'whisper-openai']
+  const names = [
+    'llama-hf-gqa',
+    'llama-peft-lora-qkvo',
+    'llama-peft-prefix-tuning',
+    'whisper-openai',
+    'imagebind-lora-text',
+  ]
   const pairs = names.flatMap((name) => (['ffi', 'node', 'web'] as const).map((backend) => [name, backend] as const))
   test.each(pairs)('%s on %s', async (name, backend) => {
     expect(await failures(own(name), backend)).toEqual([])

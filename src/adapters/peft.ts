@@ -66,28 +66,7 @@ function readText(path: string): string {
 }
 
 function readLora(abi: Abi, name: string, config: PeftConfig, checkpoint: Checkpoint): ReadAdapter {
-  const findings: AdapterFinding[] = []
-  const candidates = new Map<string, LoraCandidate>()
-  for (const tensor of checkpoint.tensors.values()) {
-    const [, module, layer, kind, half] = LORA_KEY.exec(tensor.name) ?? []
-    if (!module || !kind) {
-      findings.push(
-        finding('unknown-tensor', 'error', `${tensor.name} is no LoRA matrix of a decoder layer.`, tensor.name),
-      )
-      continue
-    }
-    const place = Object.hasOwn(PLACES, kind) ? PLACES[kind]! : { site: kind, part: kind }
-    const known = candidates.get(module)
-    const candidate = known ?? { layer: Number(layer), place, label: module, ...config.lora(module) }
-    if (!known) candidates.set(module, candidate)
-    const key = half === 'A' ? 'a' : 'b'
-    if (candidate[key])
-      throw new M4Error('FORMAT_INVALID', `${module} has two matrices lora_${half}.`, {
-        hint: 'Save one adapter a file.',
-        details: { tensors: [candidate[key].tensor, tensor.name] },
-      })
-    candidate[key] = { tensor: tensor.name, dims: tensor.dims, data: tensor.float32() }
-  }
+  const { candidates, findings } = loraCandidates(checkpoint.tensors.values(), config.lora)
   for (const target of targetsWithout(config, [...candidates.keys()]))
     findings.push(finding('target-without-tensors', 'error', `target module "${target}" has no matrices in the file.`))
   const gathered = gatherLora(abi, candidates.values(), 'half')
@@ -97,6 +76,39 @@ function readLora(abi: Abi, name: string, config: PeftConfig, checkpoint: Checkp
     matched: gathered.matched,
     total: checkpoint.tensors.size,
   }
+}
+
+/**
+ * Pairs by module, e.g. `model.layers.0.self_attn.q_proj`; what is no LoRA matrix is told.
+ * @throws M4Error `FORMAT_INVALID` for two matrices of one place
+ */
+export function loraCandidates(
+  tensors: Iterable<CheckpointTensor>,
+  facts: (module: string) => { readonly rank: number | undefined; readonly scale: number },
+): { candidates: Map<string, LoraCandidate>; findings: AdapterFinding[] } {
+  const findings: AdapterFinding[] = []
+  const candidates = new Map<string, LoraCandidate>()
+  for (const tensor of tensors) {
+    const [, module, layer, kind, half] = LORA_KEY.exec(tensor.name) ?? []
+    if (!module || !kind) {
+      findings.push(
+        finding('unknown-tensor', 'error', `${tensor.name} is no LoRA matrix of a decoder layer.`, tensor.name),
+      )
+      continue
+    }
+    const place = Object.hasOwn(PLACES, kind) ? PLACES[kind]! : { site: kind, part: kind }
+    const known = candidates.get(module)
+    const candidate = known ?? { layer: Number(layer), place, label: module, ...facts(module) }
+    if (!known) candidates.set(module, candidate)
+    const key = half === 'A' ? 'a' : 'b'
+    if (candidate[key])
+      throw new M4Error('FORMAT_INVALID', `${module} has two matrices lora_${half}.`, {
+        hint: 'Save one adapter a file.',
+        details: { tensors: [candidate[key].tensor, tensor.name] },
+      })
+    candidate[key] = { tensor: tensor.name, dims: tensor.dims, data: tensor.float32() }
+  }
+  return { candidates, findings }
 }
 
 /** Targets that no module of the file ends with. A pattern or `all-linear` names no single module. */

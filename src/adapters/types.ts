@@ -11,6 +11,16 @@ export interface AdapterTensors {
     readonly tokens: number
     readonly layers: readonly { readonly key: Float32Array; readonly value: Float32Array }[]
   }
+  /** LLaMA-Adapter: what attention may look at beside the context in each layer; undefined where a layer has none. */
+  readonly gatedPrompt?: { readonly layers: readonly (GatedPromptLayer | undefined)[] }
+}
+
+export interface GatedPromptLayer {
+  /** Keys and values [H, n, D] of the n rows; keys are not rotated. */
+  readonly key: Float32Array
+  readonly value: Float32Array
+  /** How much each head takes of it, [H]. */
+  readonly gates: Float32Array
 }
 
 export interface PackedLora {

@@ -5,6 +5,7 @@ import { basename, dirname, join } from 'node:path'
 import { M4Error, wrapSystemError } from '../core/errors.js'
 import type { ByteSource } from './byte-source.js'
 import { detectFormat, type FileFormat } from './detect.js'
+import { openDiffusers } from './diffusers.js'
 import { FileSource } from './file.js'
 import { openGgmlWhisper } from './ggml-whisper.js'
 import { openGguf } from './gguf.js'
@@ -13,6 +14,8 @@ import { joinMetaShards } from './meta.js'
 import { openOnnx } from './onnx-initializers.js'
 import { openSafetensors } from './safetensors.js'
 import { joinShards, shardFiles } from './sharded.js'
+import { makeCheckpoint } from './tensor.js'
+import { isTfjs, openTfjs } from './tfjs.js'
 import { openTorchLegacy, openTorchZip } from './torch.js'
 import type { Checkpoint } from './types.js'
 
@@ -29,8 +32,8 @@ const READERS: Readonly<Record<Exclude<FileFormat, 'json'>, (source: ByteSource)
 const MAX_JSON_BYTES = 64 << 20
 
 /**
- * Opens a checkpoint: a file of any known format, a `*.index.json` of shards, or a folder — Hugging Face shards, Meta's
- * `consolidated.NN.pth` with `params.json`, or one checkpoint file. Reads headers only.
+ * Opens a checkpoint: a file of any known format, a `*.index.json` of shards, a `model.json` of TensorFlow.js, or a folder — a diffusers model, Hugging Face
+ * shards, Meta's `consolidated.NN.pth` with `params.json`, or one checkpoint file. Reads headers only.
  * @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `FORMAT_UNSUPPORTED`, `UNSAFE_PICKLE`, `USAGE` when a folder holds several models
  */
 export function openCheckpoint(path: string): Checkpoint {
@@ -53,7 +56,7 @@ function openFile(path: string): Checkpoint {
     if (format !== 'json') return READERS[format](source)
     const index = readJson(path)
     source.dispose()
-    return openIndex(path, index)
+    return isTfjs(index) ? openTfjs(path, index, (file) => new FileSource(file)) : openIndex(path, index)
   } catch (error) {
     source.dispose()
     throw error
@@ -62,12 +65,27 @@ function openFile(path: string): Checkpoint {
 
 function openFolder(folder: string): Checkpoint {
   const names = onDisk(folder, () => readdirSync(folder)).sort()
+  if (names.includes('model_index.json')) return openDiffusers(folder, openCheckpoint)
   const indices = names.filter((name) => name.endsWith('.index.json'))
   const index = indices.find((name) => name.endsWith('.safetensors.index.json')) ?? indices[0]
-  if (index) return openFile(join(folder, index))
+  if (index) return withConfig(folder, names, openFile(join(folder, index)))
   const ranks = names.filter((name) => /^consolidated\.\d\d\.pth$/.test(name))
   if (ranks.length && names.includes('params.json')) return openMeta(folder, ranks)
-  return openFile(join(folder, onlyCheckpoint(folder, names)))
+  if (names.includes('model.json') && isTfjs(readJson(join(folder, 'model.json'))))
+    return openFile(join(folder, 'model.json'))
+  return withConfig(folder, names, openFile(join(folder, onlyCheckpoint(folder, names))))
+}
+
+/** Hugging Face keeps the configuration beside the weights. What a checkpoint says itself counts more. */
+function withConfig(folder: string, names: readonly string[], checkpoint: Checkpoint): Checkpoint {
+  if (!names.includes('config.json') || checkpoint.metadata.config !== undefined) return checkpoint
+  try {
+    const metadata = { ...checkpoint.metadata, config: readJson(join(folder, 'config.json')) }
+    return makeCheckpoint(checkpoint.format, folder, checkpoint.tensors.values(), metadata, [checkpoint])
+  } catch (error) {
+    checkpoint.dispose()
+    throw error
+  }
 }
 
 /** The one checkpoint file of a folder. A torch file beside one safetensors file is the same model in the older format. */

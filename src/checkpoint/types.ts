@@ -58,7 +58,7 @@ export interface CheckpointTensor {
   float32(rows?: { readonly from: number; readonly to: number }): Float32Array
 }
 
-export type CheckpointFormat = 'safetensors' | 'torch' | 'gguf' | 'ggml-whisper' | 'onnx'
+export type CheckpointFormat = 'safetensors' | 'torch' | 'gguf' | 'ggml-whisper' | 'onnx' | 'tfjs'
 
 /** An open checkpoint: one file, or all shards of one model. Tensors must not be read after `dispose`. */
 export interface Checkpoint extends Disposable {

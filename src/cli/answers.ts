@@ -32,6 +32,12 @@ const ANSWERS: Readonly<{ [T in Task]: (output: Outputs[T]) => string }> = Objec
         return `${label}  (${rest})`
       })
       .join('\n'),
+  paint: ({ width, height }) => `a picture of ${width} × ${height} dots`,
+  speak: ({ durationS, sampleRateHz, sentences, unspoken }) =>
+    [
+      `${durationS.toFixed(2)} s of speech at ${sampleRateHz} Hz, ${plural(sentences.length, 'sentence')}`,
+      ...(unspoken.length ? [`left out, for this voice has no sound for them: ${unspoken.join(' ')}`] : []),
+    ].join('\n'),
 })
 
 export function formatAnswer<T extends Task>(task: T, output: Outputs[T]): string {

@@ -46,7 +46,7 @@ const DECODING: readonly OptionSpec[] = [
   { flags: '--repetition-penalty <x>', about: 'above 1: tokens that came before become less probable' },
   { flags: '--seed <n>', about: 'same seed, same answer (default 0)' },
   { flags: '--stop <text>', about: 'text that ends the answer; may be repeated', repeatable: true },
-  { flags: '--adapter <dir>', about: 'PEFT adapter folder (adapter_config.json, adapter_model.safetensors)' },
+  { flags: '--adapter <path>', about: 'PEFT folder, or a file of lit-llama LoRA or a PandaGPT delta (see import)' },
 ]
 
 export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
@@ -108,7 +108,10 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
       'Ask an image once. The first argument is the image if it names one (a folder, a built recipe, `device`); ' +
       'default: the active slot, else `lite`. The rest is the input: text, or WAV files for transcribe and listen.',
     options: [
-      { flags: '--task <task>', about: 'generate, complete, classify, transcribe, listen, embed, similarity or match' },
+      {
+        flags: '--task <task>',
+        about: 'generate, complete, classify, transcribe, listen, embed, similarity, match, speak or paint',
+      },
       { flags: '--image <image>', about: 'the image; all arguments are then input' },
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
       { flags: '--labels <a,b,…>', about: 'labels of classify and match' },
@@ -124,6 +127,17 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
       { flags: '--names <in,out>', about: 'what the lines of a few-shot prompt start with, e.g. Q,A' },
       { flags: '--template <text>', about: 'prompt with {} for the text (classify, listen) or the label (match)' },
       { flags: '--chat', about: "generate: the input is a user's message, not a text to continue" },
+      { flags: '--out <file>', about: 'the file to write: WAV of speak, PNG of paint' },
+      { flags: '--voice <name>', about: 'speak: one of several voices, by number or name' },
+      { flags: '--speed <x>', about: 'speak: 0.25 to 4, 1 is as published' },
+      { flags: '--picture <file>', about: 'paint: a picture to start from' },
+      { flags: '--strength <x>', about: 'paint: how much of it may change, up to 1 (default 0.8)' },
+      { flags: '--negative <text>', about: 'paint: what the picture should not look like' },
+      { flags: '--steps <n>', about: 'paint: evaluations of the model (default 50)' },
+      { flags: '--guidance <x>', about: 'paint: how closely the text is followed (default 7.5)' },
+      { flags: '--sampler <name>', about: 'paint: ddim or pndm' },
+      { flags: '--width <n>', about: 'paint: dots, a multiple of 8' },
+      { flags: '--height <n>', about: 'paint: dots, a multiple of 8' },
       { flags: '--mean', about: 'embed, similarity, match: take the mean over windows of a long text' },
       ...DECODING,
     ],
@@ -139,6 +153,20 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
     example: 'm4fm chat lite',
     exits: [2, 3, 4],
     load: () => import('./commands/chat.js'),
+  },
+  import: {
+    operands: '<adapter>',
+    about:
+      'Say what a released adapter is and how much of it fits an image: a PEFT folder, LoRA and LLaMA-Adapter of lit-llama, ' +
+      'a PandaGPT delta, adapters, heads and scales of ImageBind-LoRA.',
+    options: [
+      { flags: '--image <image>', about: 'the image; default: the active slot, else lite' },
+      { flags: '--alpha <x>', about: "LoRA's alpha, where the file does not say it" },
+      { flags: '--layers <a,b,…>', about: 'layers that were adapted, where the file does not say it (ImageBind-LoRA)' },
+    ],
+    example: 'm4fm import pytorch_model.pt --image standard',
+    exits: [2, 3],
+    load: () => import('./commands/import.js'),
   },
   ops: {
     operands: '<image-or-file...>',

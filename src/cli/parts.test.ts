@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ERROR_CODES, M4Error } from '../core/errors.js'
+import { PATHS } from '../runtime/paths.js'
+import type { Task } from '../runtime/requests.js'
 import { COMMANDS, EXIT_CODES } from './commands.js'
 import { commaOption, numberOption } from './context.js'
 import { readExamples, readText } from './inputs.js'
@@ -84,7 +86,7 @@ describe('options', () => {
   })
 
   test('every option of run means something to some task', () => {
-    const tasks = ['generate', 'complete', 'classify', 'transcribe', 'listen', 'embed', 'similarity', 'match'] as const
+    const tasks = Object.keys(PATHS) as Task[]
     for (const { flags } of COMMANDS.run!.options) {
       const name = /^--([a-z-]+)/.exec(flags)![1]!.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
       const accepted = tasks.filter((task) => {

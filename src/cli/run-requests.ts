@@ -23,6 +23,13 @@ const SAMPLING = ['temperature', 'topP', 'topK', 'repetitionPenalty', 'seed'] as
 const DECODED = ['maxTokens', ...SAMPLING, 'stop', 'adapter']
 const LINES = ['examples', 'instruction', 'names']
 
+const PAINT_TEXTS = ['negative', 'sampler'] as const
+const PAINT_NUMBERS = ['strength', 'steps', 'guidance', 'seed', 'width', 'height'] as const
+
+/** Those of the options that were given. */
+const given = <N extends string, V>(names: readonly N[], read: (name: N) => V | undefined): { [K in N]?: V } =>
+  Object.fromEntries(names.map((name) => [name, read(name)]).filter(([, value]) => value !== undefined))
+
 const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
   generate: {
     takes: ['chat', ...DECODED],
@@ -96,6 +103,35 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
       ...template(input.options),
       ...windowed(input.options),
     }),
+  },
+  paint: {
+    takes: ['out', 'picture', ...PAINT_TEXTS, ...PAINT_NUMBERS],
+    make: async (input) => {
+      const picture = textOption(input.options, 'picture')
+      return {
+        task: 'paint',
+        prompt: await oneText(input),
+        ...(picture === undefined ? {} : { picture: { file: await readBytes(picture, input.context.signal) } }),
+        ...given(PAINT_TEXTS, (name) => textOption(input.options, name)),
+        ...given(PAINT_NUMBERS, (name) => numberOption(input.options, name)),
+      }
+    },
+  },
+  speak: {
+    takes: ['out', 'voice', 'speed', 'seed'],
+    make: async (input) => {
+      const voice = textOption(input.options, 'voice')
+      const numbers = (['speed', 'seed'] as const).flatMap((name) => {
+        const value = numberOption(input.options, name)
+        return value === undefined ? [] : [[name, value] as const]
+      })
+      return {
+        task: 'speak',
+        text: await oneText(input),
+        ...(voice === undefined ? {} : { voice }),
+        ...Object.fromEntries(numbers),
+      }
+    },
   },
 })
 

@@ -3,6 +3,8 @@
  *
  *   B batch · T tokens of this step · S tokens in the KV cache (past + T) · C model width · H query heads · K key/value heads
  *   D head width · F feed-forward width · R LoRA rank · V vocabulary · L layers · P patches or positions · M mel bands · N samples
+ *   Y, X rows and columns of a picture or of its latents
+ *   Q clips of one item · E width of the joint space
  */
 export const DIMENSION_LETTERS = {
   B: 'batch',
@@ -19,6 +21,10 @@ export const DIMENSION_LETTERS = {
   P: 'patches or positions',
   M: 'mel bands',
   N: 'audio samples',
+  Y: 'rows of a picture',
+  X: 'columns of a picture',
+  Q: 'clips of one item',
+  E: 'width of the joint space',
 } as const
 
 /** A size: a known number, or a symbolic expression such as `T`, `2*T` or `P+T`. One symbol has one size in one run. */

@@ -66,9 +66,12 @@ export function checkComplete(inputs: readonly ValueInfo[], given: { has(name: s
 /** How a size without number or name is written in `ValueInfo.dims`. */
 export const UNNAMED_DIM = '?'
 
+/** What onnxruntime-web makes of -1, the size that has neither number nor name. */
+const UNSIGNED_MINUS_ONE = 2 ** 32 - 1
+
 /** A size as a backend tells it → `Dim`. */
 export function dimOf(size: number, symbol: string | undefined): Dim {
-  return size >= 0 ? size : symbol || UNNAMED_DIM
+  return size >= 0 && size !== UNSIGNED_MINUS_ONE ? size : symbol || UNNAMED_DIM
 }
 
 /** A tensor that a backend did not make, or whose memory has gone, must not reach native code. */

@@ -6,22 +6,27 @@
  * Same recipe and sources, same bytes: nothing in an image depends on the time, the machine or the order of files.
  */
 
+import { readFileSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Checkpoint, nativeCodes, openCheckpoint } from '../checkpoint/index.js'
-import { type DiskAccess, pullSource, type Source } from '../checkpoint/sources/index.js'
+import { type DiskAccess, pullFolder, pullSource, type Source, type SourceFolder } from '../checkpoint/sources/index.js'
 import { M4Error, unknownName, wrapSystemError } from '../core/errors.js'
 import { acquireLock, atomicWriteFile, m4fmHome, removeTemporariesBeside, temporaryBeside } from '../core/files.js'
 import { replaceFolder } from '../core/folders.js'
 import type { LongOperation } from '../core/progress.js'
-import { censusOf, encodeModel, type Graph } from '../graph/index.js'
+import { censusOf, decodeModel, encodeModel, type Graph } from '../graph/index.js'
 import {
   architecture,
+  type CheckpointFacts,
   type ModuleOptions,
   type QuantisationPlan,
   type Weights,
   type WeightTensor,
+  withDelta,
+  withGptq,
 } from '../models/index.js'
+import { fromSentencePiece } from '../tokenizers/index.js'
 import { type BlobStore, createBlobStore } from './blobs.js'
 import { abiOf, describeGraph, emptyAbi } from './describe.js'
 import {
@@ -36,7 +41,7 @@ import {
   type Provenance,
   type Role,
 } from './manifest.js'
-import type { ModuleRecipe, Recipe } from './recipes.js'
+import { filesOf, type ModuleRecipe, type Recipe } from './recipes.js'
 import { textFacts } from './text-facts.js'
 import { BUILT_WITH } from './version.js'
 
@@ -117,13 +122,23 @@ async function buildModule(
     sources.push(source)
     return pullSource(source, options)
   }
-  using checkpoint = 'random' in recipe.weights ? undefined : openCheckpoint(await pull(recipe.weights))
+  const pullWeights = async (from: Source | SourceFolder) => {
+    if (!('files' in from)) return pull(from)
+    sources.push(...filesOf(from))
+    return pullFolder(from, options)
+  }
+  const path = 'random' in recipe.weights ? undefined : await pullWeights(recipe.weights)
+  using checkpoint = path === undefined ? undefined : openCheckpoint(path)
+  using delta = recipe.delta ? openCheckpoint(await pullWeights(recipe.delta)) : undefined
+  const tensors = checkpoint && plainWeights(checkpoint, delta)
   const config =
-    'random' in recipe.weights ? recipe.weights.random.config : model.configure(factsOf(checkpoint!, recipe.config))
+    'random' in recipe.weights
+      ? recipe.weights.random.config
+      : model.configure(factsOf(checkpoint!, tensors!, path!, recipe.config))
   const weights =
     'random' in recipe.weights
       ? model.random(config as never, recipe.weights.random.seed)
-      : model.weights(config as never, weightsOf(checkpoint!))
+      : model.weights(config as never, tensors!)
   const choice = quantisationOf(recipe, role === 'backbone' ? options.quantisation : undefined)
   const moduleOptions: ModuleOptions = {
     quantisation: choice.plan,
@@ -140,12 +155,12 @@ async function buildModule(
   }
 
   const tokenizerFile =
-    recipe.tokenizer.from === 'file'
-      ? JSON.parse(await readFile(await pull(recipe.tokenizer.source), 'utf8'))
-      : undefined
+    'source' in recipe.tokenizer ? readTokenizer(await readFile(await pull(recipe.tokenizer.source))) : undefined
   const text = textFacts(recipe.architecture, recipe.tokenizer, checkpoint, tokenizerFile)
   const files: Record<string, BlobName> = { tokenizer: await store.add(canonicalJson(text.tokenizer)) }
   if (text.chatTemplate) files.chatTemplate = await store.add(text.chatTemplate)
+  for (const [name, source] of Object.entries(recipe.files ?? {}))
+    files[name] = await store.add(await readFile(await pull(source)))
 
   const surface = model.adapters?.(config as never, moduleOptions)
   return {
@@ -201,6 +216,11 @@ async function writeGraph(graph: Graph, task: string, store: BlobStore, options:
   }
 }
 
+/** JSON, or the vocabulary of SentencePiece. */
+function readTokenizer(bytes: Uint8Array): unknown {
+  return bytes[0] === '{'.charCodeAt(0) ? JSON.parse(new TextDecoder().decode(bytes)) : fromSentencePiece(bytes)
+}
+
 function quantisationOf(recipe: ModuleRecipe, asked: string | undefined): { name: string; plan: QuantisationPlan } {
   const name = asked ?? Object.keys(recipe.quantisations)[0]!
   const plan = recipe.quantisations[name]
@@ -209,13 +229,25 @@ function quantisationOf(recipe: ModuleRecipe, asked: string | undefined): { name
 }
 
 /** The checkpoint's own facts, with what the recipe adds under `config`. */
-function factsOf(checkpoint: Checkpoint, added: Readonly<Record<string, unknown>> = {}) {
+function factsOf(
+  checkpoint: Checkpoint,
+  weights: Weights,
+  path: string,
+  added: Readonly<Record<string, unknown>> = {},
+): CheckpointFacts {
   const own = checkpoint.metadata.config as Record<string, unknown> | undefined
   return {
     format: checkpoint.format,
     metadata: { ...checkpoint.metadata, config: { ...own, ...added } },
-    weights: checkpoint.tensors,
+    weights,
+    ...(checkpoint.format === 'onnx' ? { graph: () => decodeModel(readFileSync(path)) } : {}),
   }
+}
+
+/** What the architecture reads: GPTQ's codes as matrices, a delta added to its base. */
+function plainWeights(checkpoint: Checkpoint, delta: Checkpoint | undefined): Weights {
+  const base = withGptq(weightsOf(checkpoint))
+  return delta ? withDelta(base, weightsOf(delta)) : base
 }
 
 /** Tensors as models want them: blocks that need no second rounding are handed over as they are. */

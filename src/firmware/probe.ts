@@ -22,13 +22,21 @@ const PROBE_SIZES: Readonly<Record<string, number>> = Object.freeze({
   P: 4,
   M: 80,
   N: 16_000,
+  // Halved three times and more.
+  Y: 16,
+  X: 16,
 })
 
-/** Integer inputs whose values depend on the sizes; all others get 1, 0, 1, 0, … (token ids, masks, positions, indices). */
+/**
+ * Inputs whose values depend on the sizes, or divide others. All other integers get 1, 0, 1, 0, … (token ids, masks, positions,
+ * indices), floats small numbers around 0.
+ */
 const PROBE_VALUES: Readonly<Record<string, number>> = Object.freeze({
   seqlens_k: PROBE_TOKENS - 1,
   total_sequence_length: PROBE_TOKENS,
   logit_idx: 0,
+  speed: 1,
+  length_scale: 1,
 })
 
 /**
@@ -59,7 +67,7 @@ function probeTensor(engine: Engine, { name, dtype, dims }: ValueInfo): Tensor {
   if (dtype === 'float32' || dtype === 'float64' || dtype === 'float16') {
     const uniform = randomSource(1)
     for (let i = 0; i < data.length; i++) {
-      const value = uniform() * 0.2 - 0.1
+      const value = PROBE_VALUES[name] ?? uniform() * 0.2 - 0.1
       data[i] = dtype === 'float16' ? floatToHalf(value) : value
     }
   } else if (dtype === 'int64') {

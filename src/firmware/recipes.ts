@@ -3,6 +3,7 @@
  * Sources are pinned by digest; where they come from and what they are worth is recorded in the manifest.
  */
 
+import type { SourceFolder } from '../checkpoint/sources/folder.js'
 import type { Source } from '../checkpoint/sources/types.js'
 import { unknownName } from '../core/errors.js'
 import type { ArchitectureName, EmbeddingKind, LoraSite, QuantisationPlan } from '../models/index.js'
@@ -22,7 +23,9 @@ export interface ModuleRecipe {
   /** What it is, e.g. `TinyLlama-1.1B-Chat-v1.0`. */
   readonly title: string
   /** The checkpoint; or nothing but a configuration and a seed, which gives random weights. */
-  readonly weights: Source | RandomWeights
+  readonly weights: Source | SourceFolder | RandomWeights
+  /** Published as a difference from another model: these are added to `weights` (Vicuna). */
+  readonly delta?: Source | SourceFolder
   /** Facts that the checkpoint does not say itself, named as in a Hugging Face config.json. */
   readonly config?: Readonly<Record<string, unknown>>
   /** Named choices; the first is the default. An image built with another carries its name: `lite-int8`. */
@@ -30,6 +33,8 @@ export interface ModuleRecipe {
   readonly embedding?: EmbeddingKind
   readonly loraSites?: readonly LoraSite[]
   readonly tokenizer: TokenizerRecipe
+  /** More tables that the runtime reads, e.g. `voice.af_heart`. */
+  readonly files?: Readonly<Record<string, Source>>
 }
 
 export interface RandomWeights {
@@ -39,8 +44,10 @@ export interface RandomWeights {
 export type TokenizerRecipe =
   /** Inside the checkpoint: GGUF keys, or the vocabulary of a ggml Whisper file. */
   | { readonly from: 'checkpoint' }
-  /** A tokenizer.json of its own. */
+  /** A tokenizer.json, or a SentencePiece tokenizer.model. */
   | { readonly from: 'file'; readonly source: Source }
+  /** `vocab.json` of a voice, character → id. `blankId` stands between characters; null: nothing does. Default 0. */
+  | { readonly from: 'characters'; readonly source: Source; readonly blankId?: number | null }
   /** The toy byte-level one. */
   | { readonly from: 'tiny' }
 
@@ -163,6 +170,47 @@ const LITE: Recipe = {
   },
 }
 
+/** Two levels in place of four: pictures of 16 × 16 dots. */
+const TINY_DIFFUSION = {
+  text: {
+    vocabulary: 288,
+    width: 32,
+    feedForward: 64,
+    layers: 2,
+    heads: 4,
+    contextLength: 77,
+    activation: 'quick_gelu',
+    normEpsilon: 1e-5,
+  },
+  unet: {
+    inChannels: 4,
+    outChannels: 4,
+    levels: [
+      { channels: 32, depth: 1, heads: 4 },
+      { channels: 64, depth: 0, heads: 4 },
+    ],
+    middle: { depth: 1, heads: 4 },
+    blocks: 1,
+    contextWidth: 32,
+    timeWidth: 128,
+    classWidth: 0,
+    groups: 8,
+    normEpsilon: 1e-5,
+  },
+  vae: { channels: 3, latentChannels: 4, innerChannels: 4, levels: [16, 32], blocks: 1, groups: 8, scale: 0.18215 },
+  scheduler: {
+    sampler: 'pndm',
+    trainSteps: 1000,
+    betaStart: 0.00085,
+    betaEnd: 0.012,
+    betas: 'scaled_linear',
+    stepsOffset: 1,
+    endsClean: false,
+    prediction: 'epsilon',
+  },
+  latentSize: 8,
+}
+
 const TINY_RANDOM: Recipe = {
   name: 'tiny-random',
   version: '0.1.0',
@@ -242,6 +290,67 @@ const TINY_RANDOM: Recipe = {
       embedding: 'fp16',
       tokenizer: { from: 'tiny' },
     },
+    'IMG-gen': {
+      architecture: 'stable-diffusion',
+      title: 'random Stable Diffusion',
+      weights: { random: { seed: 5, config: TINY_DIFFUSION } },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      embedding: 'fp16',
+      tokenizer: { from: 'tiny' },
+    },
+    TTS: {
+      architecture: 'vits',
+      title: 'random VITS',
+      weights: {
+        random: {
+          seed: 4,
+          config: {
+            vocabulary: 288,
+            width: 16,
+            layers: 2,
+            heads: 2,
+            window: 4,
+            sharedPositions: true,
+            feedForward: 40,
+            feedForwardKernel: 3,
+            latentWidth: 16,
+            durations: {
+              kind: 'stochastic',
+              width: 16,
+              kernel: 3,
+              separableLayers: 3,
+              flows: 4,
+              bins: 10,
+              tailBound: 5,
+            },
+            coupling: { flows: 4, width: 16, layers: 4, kernel: 5, dilationRate: 1 },
+            decoder: {
+              width: 32,
+              rates: [8, 8, 2, 2],
+              kernels: [16, 16, 4, 4],
+              blockKernels: [3, 7, 11],
+              dilations: [
+                [1, 3, 5],
+                [1, 3, 5],
+                [1, 3, 5],
+              ],
+              edgeKernels: [7, 7],
+              slope: 0.1,
+              outputBias: false,
+            },
+            speakers: 1,
+            speakerWidth: 0,
+            normEpsilon: 1e-5,
+            sampleRateHz: 16_000,
+            noiseScale: 0.667,
+            durationNoiseScale: 0.8,
+            speakingRate: 1,
+          },
+        },
+      },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      tokenizer: { from: 'tiny' },
+    },
   },
 }
 
@@ -256,8 +365,14 @@ export function findRecipe(name: string): Recipe {
 
 /** Every file that a recipe needs, for `pull`. */
 export function sourcesOf(recipe: Recipe): Source[] {
-  return Object.values(recipe.modules).flatMap(({ weights, tokenizer }) => [
-    ...('random' in weights ? [] : [weights]),
-    ...(tokenizer.from === 'file' ? [tokenizer.source] : []),
+  return Object.values(recipe.modules).flatMap(({ weights, delta, tokenizer, files }) => [
+    ...('random' in weights ? [] : filesOf(weights)),
+    ...(delta ? filesOf(delta) : []),
+    ...('source' in tokenizer ? [tokenizer.source] : []),
+    ...Object.values(files ?? {}),
   ])
 }
+
+/** A file, or the files of a folder. */
+export const filesOf = (source: Source | SourceFolder): Source[] =>
+  'files' in source ? Object.values(source.files) : [source]

@@ -4,6 +4,9 @@ import type { Checkpoint, WhisperMetadata } from '../checkpoint/index.js'
 import { M4Error } from '../core/errors.js'
 import type { ArchitectureName } from '../models/index.js'
 import {
+  CLIP_END,
+  CLIP_START,
+  fromCharacters,
   fromGgmlWhisper,
   fromGguf,
   loadTokenizer,
@@ -24,7 +27,7 @@ export interface TextFacts {
 
 /**
  * @param checkpoint absent for random weights
- * @param tokenizerFile parsed tokenizer.json, where the recipe names one
+ * @param tokenizerFile parsed tokenizer.json or vocab.json, where the recipe names one
  * @throws M4Error `FORMAT_UNSUPPORTED` when the checkpoint carries no tokenizer that M4 reads
  */
 export function textFacts(
@@ -33,18 +36,28 @@ export function textFacts(
   checkpoint: Checkpoint | undefined,
   tokenizerFile: unknown,
 ): TextFacts {
-  const json =
-    recipe.from === 'tiny'
-      ? tinyTokenizer()
-      : recipe.from === 'file'
-        ? (tokenizerFile as TokenizerJson)
-        : fromCheckpoint(checkpoint)
+  const json = READERS[recipe.from](recipe as never, checkpoint, tokenizerFile)
   const template = checkpoint?.metadata['tokenizer.chat_template']
   return {
     tokenizer: json,
     ...(typeof template === 'string' ? { chatTemplate: template } : {}),
     config: CONFIG[architecture](loadTokenizer(json)),
   }
+}
+
+type From = TokenizerRecipe['from']
+
+const READERS: {
+  readonly [F in From]: (
+    recipe: Extract<TokenizerRecipe, { from: F }>,
+    checkpoint: Checkpoint | undefined,
+    file: unknown,
+  ) => TokenizerJson
+} = {
+  tiny: () => tinyTokenizer(),
+  file: (_, __, file) => file as TokenizerJson,
+  characters: ({ blankId = 0 }, _, file) => fromCharacters(file as Readonly<Record<string, number>>, blankId),
+  checkpoint: (_, checkpoint) => fromCheckpoint(checkpoint),
 }
 
 function fromCheckpoint(checkpoint: Checkpoint | undefined): TokenizerJson {
@@ -60,6 +73,9 @@ function fromCheckpoint(checkpoint: Checkpoint | undefined): TokenizerJson {
 }
 
 const special = (tokenizer: Tokenizer, name: string): number | undefined => tokenizer.specialIds.get(name)
+
+/** Modules that read and write no text. */
+const NO_TEXT = () => ({})
 
 /** Ids by architecture; toy tokenizers have only `<s>` and `</s>`, which stand in for all. */
 const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Record<string, unknown> } = {
@@ -79,6 +95,25 @@ const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Reco
       timestampBegin: special(tokenizer, '<|0.00|>') ?? null,
     }
   },
+  'stable-diffusion': (tokenizer) => ({
+    startId: special(tokenizer, CLIP_START) ?? tokenizer.bosId,
+    endId: special(tokenizer, CLIP_END) ?? tokenizer.eosId,
+  }),
+  /** Symbols with blanks between, as their tokenizer gives them: nothing is added. */
+  vits: () => ({}),
+  foreign: () => ({}),
+  resnet: NO_TEXT,
+  projection: NO_TEXT,
+  persimmon: ({ bosId, eosId }) => ({ bosId, eosIds: [eosId] }),
+  'imagebind-text': (tokenizer) => ({
+    startId: special(tokenizer, '<|startoftext|>') ?? tokenizer.bosId,
+    endId: special(tokenizer, '<|endoftext|>') ?? tokenizer.eosId,
+  }),
+  'imagebind-vision': NO_TEXT,
+  'imagebind-audio': NO_TEXT,
+  'imagebind-imu': NO_TEXT,
+  'imagebind-depth': NO_TEXT,
+  'imagebind-thermal': NO_TEXT,
   bert: (tokenizer) => ({
     clsId: special(tokenizer, '[CLS]') ?? tokenizer.bosId,
     sepId: special(tokenizer, '[SEP]') ?? tokenizer.eosId,

@@ -82,6 +82,29 @@ export function floorDivDims(a: Dim, b: number): Dim {
   return divideExactly(a, b) ?? `floor((${canonical(a)})/${b})`
 }
 
+/** The number that a size is when its symbols are these, or undefined when one is not among them. */
+export function bindDim(dim: Dim, sizes: Readonly<Record<string, number>>): number | undefined {
+  if (isSimple(dim)) return dim
+  let total = 0
+  for (const [term, factor] of parse(dim)) {
+    let value = factor
+    for (const symbol of factorsOf(term)) {
+      const size = bindSymbol(symbol, sizes)
+      if (size === undefined) return undefined
+      value *= size
+    }
+    total += value
+  }
+  return total
+}
+
+function bindSymbol(symbol: string, sizes: Readonly<Record<string, number>>): number | undefined {
+  if (Object.hasOwn(sizes, symbol)) return sizes[symbol]
+  const [, dividend, divisor] = /^floor\(\((.*)\)\/(\d+)\)$/.exec(symbol) ?? []
+  const size = dividend === undefined ? undefined : bindDim(dividend, sizes)
+  return size === undefined ? undefined : Math.floor(size / Number(divisor))
+}
+
 /** Product of all sizes; 1 for none. */
 export const productOfDims = (dims: readonly Dim[]): Dim => dims.reduce(mulDims, 1)
 

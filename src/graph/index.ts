@@ -2,6 +2,7 @@
 
 export { GraphBuilder, type Operands, type OutputsOf, type Scope } from './builder.js'
 export * from './census.js'
+export * from './cost.js'
 export * from './dims-algebra.js'
 export * from './infer.js'
 export type { AttributeSpec, AttributesFrom, AttributeType, OpSignature } from './op-types.js'

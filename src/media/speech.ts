@@ -2,12 +2,13 @@
 
 import { M4Error } from '../core/errors.js'
 import { resample } from './resample.js'
+import { checkSound, MIN_SOUND_S } from './sound.js'
 import { decodeWav } from './wav.js'
 
 export const SPEECH_RATE_HZ = 16_000
 
 /** Shorter sounds hold no word: a speech model answers them with an invention, so they are refused. */
-export const MIN_SPEECH_S = 0.1
+export const MIN_SPEECH_S = MIN_SOUND_S
 
 export interface Speech {
   /** Mono, 16 kHz, full scale [-1, 1]. [N] */
@@ -40,27 +41,7 @@ export function mixToMono(channels: readonly Float32Array[]): Float32Array {
  * samples that are NaN or infinite
  */
 export function speechSamples(bytes: Uint8Array): Speech {
-  const { samples: channels, sampleRateHz } = decodeWav(bytes)
-  const mono = mixToMono(channels)
-  const durationS = mono.length / sampleRateHz
-  if (mono.length === 0)
-    throw new M4Error('EMPTY_INPUT', 'The sound has no samples.', {
-      hint: 'Record it again.',
-      details: { sampleRateHz },
-    })
-  if (durationS < MIN_SPEECH_S)
-    throw new M4Error(
-      'AUDIO_INVALID',
-      `The sound lasts ${durationS.toFixed(3)} s, expected ${MIN_SPEECH_S} s or more.`,
-      {
-        hint: 'Record a whole word.',
-        details: { durationS, sampleRateHz },
-      },
-    )
-  const bad = mono.findIndex((value) => !Number.isFinite(value))
-  if (bad >= 0)
-    throw new M4Error('AUDIO_INVALID', `Sample ${bad} of the sound is ${mono[bad]}, expected finite numbers.`, {
-      hint: 'The file was written wrongly; make it again.',
-    })
-  return { samples: resample(mono, sampleRateHz, SPEECH_RATE_HZ), durationS }
+  const decoded = decodeWav(bytes)
+  const durationS = checkSound(decoded)
+  return { samples: resample(mixToMono(decoded.samples), decoded.sampleRateHz, SPEECH_RATE_HZ), durationS }
 }

@@ -4,6 +4,9 @@ import { M4Error } from '../core/errors.js'
 import type { Graph } from '../graph/index.js'
 import { type BertConfig, bertConfig, bertEmbedGraph, bertShapes, bertWeights } from './bert.js'
 import type { EmbeddingKind } from './embedding.js'
+import { type ForeignConfig, foreignConfig, foreignRandom } from './foreign.js'
+import { fuyuPatchGraph } from './fuyu.js'
+import { IMAGEBIND_ARCHITECTURES } from './imagebind/architecture.js'
 import type { QuantisationPlan } from './linear.js'
 import {
   type LlamaConfig,
@@ -17,8 +20,43 @@ import {
   loraSites,
   padHeads,
 } from './llama.js'
+import { llamaPromptGraph } from './llama-prompt.js'
 import { logMelGraph, WHISPER_LOG_MEL } from './log-mel.js'
+import {
+  arrangePersimmon,
+  type PersimmonConfig,
+  persimmonConfig,
+  persimmonDecoderGraph,
+  persimmonEmbedGraph,
+  persimmonShapes,
+  persimmonWeights,
+} from './persimmon.js'
+import {
+  type ProjectionConfig,
+  projectionConfig,
+  projectionGraph,
+  projectionShapes,
+  projectionWeights,
+} from './projection.js'
 import { randomWeights } from './random-weights.js'
+import {
+  type ResnetConfig,
+  resnetConfig,
+  resnetFrontEndGraph,
+  resnetGraph,
+  resnetRandom,
+  resnetWeights,
+} from './resnet.js'
+import { stableDiffusion } from './stable-diffusion/index.js'
+import {
+  hopSamples,
+  type VitsConfig,
+  vitsConfig,
+  vitsEncodeGraph,
+  vitsRandom,
+  vitsSynthesiseGraph,
+  vitsWeights,
+} from './vits/index.js'
 import type { Weights, WeightTensor } from './weights.js'
 import {
   type WhisperConfig,
@@ -36,6 +74,8 @@ export interface CheckpointFacts {
   readonly format: string
   readonly metadata: Readonly<Record<string, unknown>>
   readonly weights: Weights
+  /** Of an ONNX file: the whole graph. */
+  readonly graph?: () => Graph
 }
 
 /** Choices of the recipe. */
@@ -43,6 +83,10 @@ export interface ModuleOptions {
   readonly quantisation: QuantisationPlan
   readonly embedding: EmbeddingKind
   readonly loraSites: readonly LoraSite[]
+  /** Inputs for LLaMA-Adapter at every layer, and the graph `prompt` that makes them. Default: none. */
+  readonly gatedPrompt?: boolean
+  /** Encoders of ImageBind take LoRA as inputs of their graph. Default false. */
+  readonly encoderAdapters?: boolean
 }
 
 /** Adapters attach to the module that has one of these (see `Abi` in firmware/manifest.ts). */
@@ -79,6 +123,7 @@ const llama: Architecture<LlamaConfig> = {
   graphs: (config, weights, options) => ({
     embed: () => llamaEmbedGraph(weights, options.embedding),
     decode: () => llamaDecoderGraph(padHeads(config), weights, options),
+    ...(options.gatedPrompt ? { prompt: () => llamaPromptGraph(padHeads(config), weights, options.quantisation) } : {}),
   }),
   runtimeConfig: (config) => ({ ...padHeads(config) }),
   adapters: (config, options) => {
@@ -124,7 +169,84 @@ const bert: Architecture<BertConfig> = {
   runtimeConfig: (config) => ({ ...config }),
 }
 
-export const ARCHITECTURES = { llama, whisper, bert } as const
+const vits: Architecture<VitsConfig> = {
+  configure: vitsConfig,
+  weights: vitsWeights,
+  random: vitsRandom,
+  graphs: (config, weights, { quantisation }) => ({
+    encode: () => vitsEncodeGraph(config, weights, quantisation),
+    synthesise: () => vitsSynthesiseGraph(config, weights, quantisation),
+  }),
+  runtimeConfig: (config) => ({
+    vocabulary: config.vocabulary,
+    latentWidth: config.latentWidth,
+    hopSamples: hopSamples(config),
+    sampleRateHz: config.sampleRateHz,
+    noiseScale: config.noiseScale,
+    // Durations that are not drawn take no noise.
+    durationNoiseScale: config.durations.kind === 'stochastic' ? config.durationNoiseScale : null,
+    speakingRate: config.speakingRate,
+    speakers: config.speakers,
+  }),
+}
+
+const foreign: Architecture<ForeignConfig> = {
+  configure: foreignConfig,
+  weights: (_, weights) => new Map(weights),
+  random: foreignRandom,
+  graphs: ({ graph }) => ({ run: graph }),
+  runtimeConfig: ({ facts }) => ({ ...facts }),
+}
+
+const resnet: Architecture<ResnetConfig> = {
+  configure: resnetConfig,
+  weights: resnetWeights,
+  random: resnetRandom,
+  graphs: (config, weights, { quantisation }) => ({
+    frontEnd: () => resnetFrontEndGraph(config),
+    encode: () => resnetGraph(config, weights, quantisation),
+  }),
+  runtimeConfig: (config) => ({ ...config }),
+}
+
+/** Fuyu too: then with pictures. */
+const persimmon: Architecture<PersimmonConfig> = {
+  configure: persimmonConfig,
+  weights: persimmonWeights,
+  random: (config, seed) =>
+    arrangePersimmon(
+      config,
+      randomWeights(persimmonShapes(config), () => config.layers, seed),
+    ),
+  graphs: (config, weights, { quantisation, embedding }) => ({
+    embed: () => persimmonEmbedGraph(weights, embedding),
+    decode: () => persimmonDecoderGraph(config, weights, quantisation),
+    ...(config.patchWidth ? { patches: () => fuyuPatchGraph(config, weights, quantisation) } : {}),
+  }),
+  runtimeConfig: (config) => ({ ...config, kvHeads: config.heads }),
+}
+
+/** PandaGPT's soft token. */
+const projection: Architecture<ProjectionConfig> = {
+  configure: projectionConfig,
+  weights: projectionWeights,
+  random: (config, seed) => randomWeights(projectionShapes(config), () => 1, seed),
+  graphs: (config, weights, { quantisation }) => ({ project: () => projectionGraph(config, quantisation, weights) }),
+  runtimeConfig: (config) => ({ ...config }),
+}
+
+export const ARCHITECTURES = {
+  llama,
+  whisper,
+  bert,
+  vits,
+  foreign,
+  resnet,
+  projection,
+  persimmon,
+  ...IMAGEBIND_ARCHITECTURES,
+  'stable-diffusion': stableDiffusion,
+} as const
 export type ArchitectureName = keyof typeof ARCHITECTURES
 
 /** The row of the table, its configuration type hidden: the caller only passes what `configure` gave back in. */

@@ -13,7 +13,7 @@ export function numberFact(
   fallback?: number,
 ): number {
   for (const key of keys) {
-    const value = lookUp(metadata, key)
+    const value = factAt(metadata, key)
     if (typeof value === 'number' && Number.isFinite(value)) return value
   }
   if (fallback !== undefined) return fallback
@@ -23,7 +23,8 @@ export function numberFact(
   })
 }
 
-function lookUp(metadata: Readonly<Record<string, unknown>>, key: string): unknown {
+/** The value under a key, or under a path of keys: `config/hidden_act`. */
+export function factAt(metadata: Readonly<Record<string, unknown>>, key: string): unknown {
   if (key in metadata) return metadata[key]
   let value: unknown = metadata
   for (const part of key.split('/')) {

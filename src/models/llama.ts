@@ -14,6 +14,7 @@ import type { CheckpointFacts } from './architecture.js'
 import { type EmbeddingKind, embeddingTable } from './embedding.js'
 import { countLayers, dimsOf, numberFact } from './facts.js'
 import { linear, linearKindOf, type QuantisationPlan, vector } from './linear.js'
+import { type GatedPromptAttention, gatedPromptAttention } from './llama-prompt.js'
 import { need } from './transformer.js'
 import {
   findLayout,
@@ -49,6 +50,8 @@ export interface LlamaOptions {
   readonly embedding: EmbeddingKind
   /** Where adapters may attach. Each site costs two graph inputs a layer. */
   readonly loraSites: readonly LoraSite[]
+  /** Inputs for LLaMA-Adapter at every layer: see llama-prompt.ts. Default: none, and no node more. */
+  readonly gatedPrompt?: boolean
 }
 
 /** One attachment point of adapters: y += x·A·B with A = [A_part | …] side by side and B block-diagonal. */
@@ -313,7 +316,7 @@ export function llamaEmbedGraph(weights: ReadonlyMap<string, WeightTensor>, kind
  *
  *   inputs   inputs_embeds [B, T, C] · seqlens_k int32 [B] (last position) · total_sequence_length int32 []
  *            logit_idx int64 [J] (positions of this step whose logits are wanted)
- *            past/layers.l/{key,value} [B, K, S, D] · lora/layers.l/<site>/{A [B, in, R], B [B, R, out]}, rank 0 is the base
+ *            past/layers.l/{key,value} [B, K, S, D] · prompt/layers.l/{key,value,gate} with `gatedPrompt` · lora/layers.l/<site>/{A [B, in, R], B [B, R, out]}, rank 0 is the base
  *   outputs  logits [B, J, V] · present/layers.l/{key,value}
  */
 export function llamaDecoderGraph(
@@ -341,6 +344,7 @@ export function llamaDecoderGraph(
     },
   }
   let x = g.input('inputs_embeds', 'float32', ['B', 'T', config.width]) // [B, T, C]
+  if (options.gatedPrompt) ctx.gatedPrompt = gatedPromptAttention(g, config, { x, ...ctx })
   const wanted = g.input('logit_idx', 'int64', ['J'])
   for (let l = 0; l < config.layers; l++) {
     const layer = g.scope(`layers.${l}`)
@@ -363,6 +367,7 @@ interface DecoderContext {
   readonly cos: Value
   readonly sin: Value
   readonly loraIn: (path: string, site: LoraSite) => { a: Value; b: Value }
+  gatedPrompt?: GatedPromptAttention
 }
 
 /**
@@ -386,7 +391,8 @@ function attention(ctx: DecoderContext, scope: Scope, x: Value, l: number): Valu
   )
   root.output(`present/layers.${l}/key`, key!)
   root.output(`present/layers.${l}/value`, value!)
-  return withLora(ctx, scope, dense(ctx, scope, mixed!, `layers.${l}/attn/o`, 'o'), mixed!, l, 'o')
+  const seen = ctx.gatedPrompt ? ctx.gatedPrompt(scope, mixed!, qkv, l) : mixed!
+  return withLora(ctx, scope, dense(ctx, scope, seen, `layers.${l}/attn/o`, 'o'), seen, l, 'o')
 }
 
 /**

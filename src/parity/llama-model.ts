@@ -6,17 +6,29 @@ import type { Engine, Session } from '../engine/types.js'
 import { weightsOf } from '../firmware/build.js'
 import { abiOf } from '../firmware/describe.js'
 import type { Abi } from '../firmware/manifest.js'
-import { ARCHITECTURES, type Weights } from '../models/index.js'
+import { ARCHITECTURES, type Weights, withGptq } from '../models/index.js'
 import { loraPlaces } from '../runtime/adapter-binding.js'
 import { Context } from '../runtime/context.js'
+import { type GatedPromptPlace, gatedPromptPlaces } from '../runtime/gated-prompt.js'
 import { cacheShape } from '../runtime/kv-cache.js'
 import { isFile, type ParityCase, readJsonFile } from './case.js'
-import { withGptq } from './gptq.js'
 import { EXACT, openGraph } from './graphs.js'
 import type { CaseRun } from './types.js'
 
+/** What a case wants besides the decoder of its checkpoint. */
+export interface LlamaWishes {
+  /** Where the case's checkpoint is another model's. */
+  readonly checkpoint?: string
+  /** With inputs for LLaMA-Adapter. */
+  readonly gatedPrompt?: boolean
+}
+
 export interface LlamaModel extends Disposable {
+  readonly engine: Engine
   readonly context: Context
+  /** Rows of LLaMA-Adapter → keys and values, where the case wanted it. */
+  readonly prompt: Session | undefined
+  readonly prompts: readonly GatedPromptPlace[]
   readonly abi: Abi
   readonly vocabulary: number
 }
@@ -25,16 +37,22 @@ export interface LlamaModel extends Disposable {
  * @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `FORMAT_UNSUPPORTED`, `TENSOR_MISSING`, `TENSOR_UNUSED`, `SHAPE_MISMATCH`,
  * `ENGINE`, `ABORTED`
  */
-export async function openLlama({ parityCase, engine, signal }: CaseRun): Promise<LlamaModel> {
-  using checkpoint = openCheckpoint(checkpointPath(parityCase))
+export async function openLlama(
+  { parityCase, engine, signal }: CaseRun,
+  wishes: LlamaWishes = {},
+): Promise<LlamaModel> {
+  using checkpoint = openCheckpoint(
+    wishes.checkpoint === undefined ? checkpointPath(parityCase) : parityCase.path(wishes.checkpoint),
+  )
   const tensors = withGptq(weightsOf(checkpoint))
   const metadata = { ...checkpoint.metadata, config: caseConfig(parityCase) }
   const { llama } = ARCHITECTURES
   const config = llama.configure({ format: checkpoint.format, metadata, weights: tensors })
   const weights = llama.weights(config, tensors as Weights)
-  const graphs = llama.graphs(config, weights, EXACT)
+  const options = { ...EXACT, gatedPrompt: wishes.gatedPrompt ?? false }
+  const graphs = llama.graphs(config, weights, options)
   const sessions: Session[] = []
-  const open = async (purpose: 'embed' | 'decode') => {
+  const open = async (purpose: 'embed' | 'decode' | 'prompt') => {
     const session = await openGraph(engine, graphs[purpose]!(), signal)
     sessions.push(session)
     return session
@@ -44,13 +62,22 @@ export async function openLlama({ parityCase, engine, signal }: CaseRun): Promis
   }
   try {
     const parts = { embed: await open('embed'), decode: await open('decode') }
+    const prompt = graphs.prompt ? await open('prompt') : undefined
     const context = openContext(engine, parts, config)
     const disposeAll = () => {
       context.dispose()
       dispose()
     }
     const abi = abiOf(llama.adapters!(config, EXACT))
-    return { context, abi, vocabulary: config.vocabulary, [Symbol.dispose]: disposeAll }
+    return {
+      engine,
+      context,
+      prompt,
+      prompts: gatedPromptPlaces(parts.decode.inputs),
+      abi,
+      vocabulary: config.vocabulary,
+      [Symbol.dispose]: disposeAll,
+    }
   } catch (error) {
     dispose()
     throw error
@@ -63,7 +90,8 @@ function openContext(
   { width, vocabulary, contextLength }: { width: number; vocabulary: number; contextLength: number },
 ): Context {
   const [cache, places] = [cacheShape(decode.inputs), loraPlaces(decode.inputs)]
-  return new Context({ engine, embed, decode, width, vocabulary, contextLength, cache, places })
+  const prompts = gatedPromptPlaces(decode.inputs)
+  return new Context({ engine, embed, decode, width, vocabulary, contextLength, cache, places, prompts })
 }
 
 /** Meta's files are one folder: the ranks, and params.json beside them. */

@@ -9,7 +9,7 @@ import type { OutputSpec, ParityCase } from './case.js'
 import { type LlamaModel, openLlama } from './llama-model.js'
 import type { Produced, Runner } from './types.js'
 
-interface LlamaRun {
+export interface LlamaRun {
   readonly model: LlamaModel
   readonly parityCase: ParityCase
   readonly adapter: AdapterTensors | undefined
@@ -19,8 +19,8 @@ interface LlamaRun {
 type Producer = (run: LlamaRun, spec: OutputSpec) => Promise<HostTensor>
 
 const PRODUCERS: Readonly<Record<string, Producer>> = Object.freeze({
-  logits: (run) => logits(run),
-  logits_without_adapter: (run) => logits({ ...run, adapter: undefined }),
+  logits: (run) => promptLogits(run),
+  logits_without_adapter: (run) => promptLogits({ ...run, adapter: undefined }),
   greedy_tokens: async (run, spec) => (await greedy(run, spec.shape.at(-1)!)).tokens,
   greedy_step_logits: async (run, spec) => (await greedy(run, spec.shape.at(-2)!)).logits,
 })
@@ -72,7 +72,7 @@ function tokenRows(parityCase: ParityCase, ...names: readonly string[]): number[
 }
 
 /** Of every position, those of a soft prompt included. [B, n + T, V] */
-async function logits({ model, parityCase, adapter, signal }: LlamaRun): Promise<HostTensor> {
+export async function promptLogits({ model, parityCase, adapter, signal }: LlamaRun): Promise<HostTensor> {
   const { context, vocabulary } = model
   const rows = tokenRows(parityCase, 'ids')
   const virtual = adapter?.softPrompt?.tokens ?? 0

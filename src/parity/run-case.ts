@@ -6,13 +6,24 @@ import { isM4Error, M4Error, throwIfAborted, wrapSystemError } from '../core/err
 import { openEngine } from '../engine/index.js'
 import type { Engine } from '../engine/types.js'
 import { isFile, openCase, type ParityCase } from './case.js'
+import { runCharacterTokenizer, runClipTokenizer } from './clip-tokenizer.js'
 import { compareTensor } from './compare.js'
+import { runDiffusionText, runPipeline, runPrompt, runSchedulers, runUnclip, runUnet, runVae } from './diffusion.js'
+import { runImageFrontEnd, runSoundFrontEnd, runVideoFrontEnd } from './front-ends.js'
 import { runGgufBlocks } from './gguf-blocks.js'
+import { runImage } from './image.js'
+import { runImageBind } from './imagebind.js'
+import { runImageBindFiles } from './imagebind-e2e.js'
 import { llamaRunner } from './llama.js'
+import { runLlamaAdapter } from './llama-adapter.js'
 import { runLoader } from './loaders.js'
 import { runLogMel } from './log-mel.js'
+import { metricRunner } from './metrics.js'
+import { runPandaGpt } from './pandagpt.js'
+import { runPandaFiles } from './pandagpt-e2e.js'
 import { runTokenizer } from './tokenizers.js'
 import type { OutputReport, ParityReport, Produced, Runner } from './types.js'
+import { runVits } from './vits.js'
 import { runWav } from './wav.js'
 import { runSpeechToText, runWhisper } from './whisper.js'
 import { runWordErrorRate } from './word-error-case.js'
@@ -33,6 +44,9 @@ const RUNNERS: Readonly<Record<string, Runner>> = Object.freeze({
   'lit-llama': llamaRunner(),
   'lit-llama+lora': llamaRunner('lit-lora'),
   'lit-llama+gptq': llamaRunner(),
+  'lit-llama+adapter': runLlamaAdapter,
+  pandagpt: runPandaGpt,
+  'pandagpt-e2e': runPandaFiles,
   whisper: runWhisper,
   'whisper-e2e': runSpeechToText,
   'frontend-whisper-logmel': runLogMel,
@@ -41,6 +55,25 @@ const RUNNERS: Readonly<Record<string, Runner>> = Object.freeze({
   loader: runLoader,
   'gguf-dequant': runGgufBlocks,
   'codec-wav': runWav,
+  'clip-text': runDiffusionText,
+  'openclip-text': runDiffusionText,
+  'sd-unet': runUnet,
+  'sd-vae': runVae,
+  'sd-unclip': runUnclip,
+  'sd-scheduler': runSchedulers,
+  'sd-pipeline': runPipeline,
+  'sd-e2e': runPrompt,
+  vits: runVits,
+  'codec-image': runImage,
+  'tokenizer-clip': runClipTokenizer,
+  'tokenizer-vits': runCharacterTokenizer,
+  imagebind: runImageBind,
+  'imagebind-e2e': runImageBindFiles,
+  'imagebind-lora': runImageBind,
+  'imagebind-lora-mobilefm': runImageBind,
+  'frontend-imagebind-image': runImageFrontEnd,
+  'frontend-imagebind-video': runVideoFrontEnd,
+  'frontend-imagebind-audio': runSoundFrontEnd,
 })
 
 /** Where `architecture` is missing or says less than the name: beginnings of names, the longest that fits. */
@@ -60,7 +93,28 @@ const RUNNERS_BY_NAME: Readonly<Record<string, Runner>> = Object.freeze({
   loader: runLoader,
   'gguf-blocks': runGgufBlocks,
   'codec-wav': runWav,
+  'codec-image': runImage,
+  'frontend-imagebind-audio': runSoundFrontEnd,
+  'frontend-imagebind-image': runImageFrontEnd,
+  'frontend-imagebind-video': runVideoFrontEnd,
+  'tokenizer-clip': runClipTokenizer,
+  'tokenizer-vits': runCharacterTokenizer,
+  'e2e-imagebind': runImageBindFiles,
+  'imagebind-': runImageBind,
   'metric-wer': runWordErrorRate,
+  'metric-bleu': metricRunner('bleu'),
+  'metric-classification': metricRunner('classification'),
+  'metric-coco-bbox': metricRunner('bbox'),
+  'metric-coco-keypoints': metricRunner('keypoints'),
+  'metric-fid': metricRunner('fid'),
+  'metric-image-quality': metricRunner('imageQuality'),
+  'metric-mcd': metricRunner('mcd'),
+  'metric-misc': metricRunner('misc'),
+  'metric-retrieval': metricRunner('retrieval'),
+  'metric-rouge-cider': metricRunner('rougeCider'),
+  'metric-segmentation': metricRunner('segmentation'),
+  'metric-slurp': metricRunner('slurp'),
+  'metric-squad': metricRunner('squad'),
 })
 
 function runnerOf({ architecture, name }: ParityCase): Runner | undefined {

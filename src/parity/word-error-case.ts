@@ -1,10 +1,10 @@
 /** Word error rates of sentence pairs against the reference's, in percent. Only totals are compared: their split is ambiguous. */
 
+import { characterErrorRate, type ErrorRate, sumErrorRates, wordErrorRate } from '../bench/metrics/index.js'
 import { M4Error } from '../core/errors.js'
 import { readJsonFile } from './case.js'
 import { countReport } from './compare.js'
 import type { Runner } from './types.js'
-import { characterErrorRate, type ErrorRate, sumErrorRates, wordErrorRate } from './word-error-rate.js'
 
 interface Pair {
   readonly reference: string

@@ -13,6 +13,7 @@ import { M4Error, throwIfAborted } from '../core/errors.js'
 import { int64Tensor } from '../core/tensor.js'
 import type { Binding, Engine, Session, Tensor } from '../engine/types.js'
 import { type BoundLora, bindLora, type LoraPlace } from './adapter-binding.js'
+import { type BoundGatedPrompt, bindGatedPrompt, type GatedPromptPlace } from './gated-prompt.js'
 import { type CacheShape, createKvCache, type KvCache } from './kv-cache.js'
 import { type Chunk, planChunks, promptLength, reusableChunks, type Segment } from './prompt-plan.js'
 
@@ -26,6 +27,8 @@ export interface DecoderParts {
   readonly contextLength: number
   readonly cache: CacheShape
   readonly places: readonly LoraPlace[]
+  /** Where LLaMA-Adapter attaches; none in most backbones. */
+  readonly prompts?: readonly GatedPromptPlace[]
 }
 
 export interface RunSignal {
@@ -58,6 +61,7 @@ export class Context extends Handle {
   readonly #total: Tensor // []
   #adapter: AdapterTensors | undefined
   #lora: BoundLora
+  #prompt: BoundGatedPrompt
   /** Rows of a prefix adapter, before all chunks. */
   #base = 0
   #chunks: Chunk[] = []
@@ -83,6 +87,7 @@ export class Context extends Handle {
     this.#binding.bindInput('total_sequence_length', this.#total)
     this.#bindStep()
     this.#lora = bindLora(engine, parts.places)
+    this.#prompt = bindGatedPrompt(engine, parts.prompts ?? [])
     this.#bindLora()
   }
 
@@ -116,11 +121,20 @@ export class Context extends Handle {
     const base = adapter?.prefix?.tokens ?? 0
     // What can fail comes first, so that a refused adapter leaves everything as it was.
     this.#kv.reserve(base, this.#length)
-    const lora = bindLora(this.#parts.engine, this.#parts.places, adapter)
-    const previous = this.#lora
+    const { engine, places, prompts = [] } = this.#parts
+    const prompt = bindGatedPrompt(engine, prompts, adapter)
+    let lora: BoundLora
+    try {
+      lora = bindLora(engine, places, adapter)
+    } catch (error) {
+      prompt.dispose()
+      throw error
+    }
+    const previous = [this.#lora, this.#prompt]
     this.#lora = lora
+    this.#prompt = prompt
     this.#bindLora()
-    previous.dispose()
+    for (const bound of previous) bound.dispose()
     this.#adapter = adapter
     this.#chunks = []
     this.#base = base
@@ -220,6 +234,7 @@ export class Context extends Handle {
     this.#embedBinding.dispose()
     this.#kv.dispose()
     this.#lora.dispose()
+    this.#prompt.dispose()
     for (const tensor of [this.#id, this.#row, this.#wanted, this.#logits, this.#lastPosition, this.#total])
       tensor.dispose()
   }
@@ -288,7 +303,8 @@ export class Context extends Handle {
   }
 
   #bindLora(): void {
-    for (const [name, tensor] of this.#lora.tensors) this.#binding.bindInput(name, tensor)
+    for (const { tensors } of [this.#lora, this.#prompt])
+      for (const [name, tensor] of tensors) this.#binding.bindInput(name, tensor)
   }
 
   /** The adapter is the same for all that is in the cache, so its rows have lasting keys. */

@@ -3,6 +3,12 @@
 export type { AdapterTensors, PackedLora } from '../adapters/types.js'
 export { Backbone, type BackboneFacts } from './backbone.js'
 export { CHUNK_TOKENS, Context, type Prefilled, type RunSignal } from './context.js'
+export {
+  createDiffusionSampler,
+  createNoiseSchedule,
+  PictureGenerator,
+  SAMPLER_NAMES,
+} from './diffusion/index.js'
 export { Firmware, type OpenFirmwareOptions, openFirmware } from './firmware.js'
 export {
   DEFAULT_MAX_TOKENS,
@@ -38,6 +44,8 @@ export {
   rankLabels,
   scoreLabels,
 } from './score.js'
+export { splitSentences } from './sentences.js'
 export { SpeechRecogniser, type TranscribeOptions } from './speech.js'
 export { createStopFilter, type StopFilter } from './stop.js'
 export { cosine, type Embedded, type EmbedOptions, TextEmbedder } from './text-embedding.js'
+export type { Manner, Utterance, Voice } from './voice.js'

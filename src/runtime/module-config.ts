@@ -18,6 +18,18 @@ export function optionalNumber(entry: ModuleEntry, field: string): number | unde
 }
 
 /** @throws M4Error `IMAGE_INVALID` */
+export function configText(entry: ModuleEntry, field: string): string {
+  const value = entry.config[field]
+  if (typeof value === 'string' && value !== '') return value
+  throw badField(entry, field, 'a text', value)
+}
+
+/** A text, or undefined where the field is absent or null. @throws M4Error `IMAGE_INVALID` */
+export function optionalText(entry: ModuleEntry, field: string): string | undefined {
+  return entry.config[field] == null ? undefined : configText(entry, field)
+}
+
+/** @throws M4Error `IMAGE_INVALID` */
 export function configNumbers(entry: ModuleEntry, field: string): number[] {
   const value = entry.config[field]
   if (Array.isArray(value) && value.every((item) => Number.isInteger(item))) return value

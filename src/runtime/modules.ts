@@ -5,16 +5,22 @@ import type { Engine } from '../engine/types.js'
 import type { Image } from '../firmware/image.js'
 import type { ModuleEntry, Role } from '../firmware/manifest.js'
 import { type Backbone, openBackbone } from './backbone.js'
+import { openPictureGenerator, type PictureGenerator } from './diffusion/index.js'
+import { openForeignVoice } from './foreign-voice.js'
 import type { ModuleReport } from './requests.js'
 import { openSpeech, type SpeechRecogniser } from './speech.js'
 import { openTextEmbedder, type TextEmbedder } from './text-embedding.js'
 import { createTurnstile, type Turnstile } from './turnstile.js'
+import { openVitsVoice } from './vits-voice.js'
+import type { Voice } from './voice.js'
 
 /** Role → what serves it. */
 export interface ModuleTypes {
   readonly backbone: Backbone
   readonly 'AUD-I': SpeechRecogniser
   readonly TXT: TextEmbedder
+  readonly TTS: Voice
+  readonly 'IMG-gen': PictureGenerator
 }
 
 export type ServedRole = keyof ModuleTypes
@@ -26,6 +32,8 @@ const OPENERS: { readonly [R in ServedRole]: Readonly<Record<string, Opener<Modu
   backbone: { llama: openBackbone },
   'AUD-I': { whisper: openSpeech },
   TXT: { bert: openTextEmbedder },
+  'IMG-gen': { 'stable-diffusion': openPictureGenerator },
+  TTS: { vits: openVitsVoice, foreign: openForeignVoice },
 })
 
 /** A module while one request has it. */

@@ -2,7 +2,9 @@
 
 import { embed, match, similarity } from './embedding-tasks.js'
 import type { ServedRole } from './modules.js'
+import { paint } from './paint-tasks.js'
 import type { Event, Outputs, PathNumber, RequestOf, Task } from './requests.js'
+import { speak } from './speak-tasks.js'
 import { listen, transcribe } from './speech-tasks.js'
 import { classify, complete, generate } from './text-tasks.js'
 import type { Work } from './work.js'
@@ -30,4 +32,6 @@ export const PATHS: { readonly [T in Task]: Path<T> } = Object.freeze({
   embed: { path: 3, roles: ['TXT'], run: embed },
   similarity: { path: 3, roles: ['TXT'], run: similarity },
   match: { path: 3, roles: ['TXT'], run: match },
+  paint: { path: 4, roles: ['IMG-gen'], run: paint },
+  speak: { path: 4, roles: ['TTS'], run: speak },
 })

@@ -5,6 +5,7 @@
 
 import type { AdapterTensors } from '../adapters/types.js'
 import type { Role } from '../firmware/manifest.js'
+import type { Picture } from '../media/image.js'
 import type { SamplingOptions } from './sampling.js'
 import type { Calibration, LabelScore } from './score.js'
 
@@ -132,6 +133,53 @@ export interface MatchRequest extends Common, Windowed {
   readonly template?: string
 }
 
+/** Path 4: the speech generator alone. The same text, voice and seed give the same sound. */
+export interface SpeakRequest extends Common {
+  readonly task: 'speak'
+  /** Spoken sentence by sentence, each an event as soon as it is there. */
+  readonly text: string
+  /** Which of several voices: a number from 0, or a name where voices have names. Default: the first. */
+  readonly voice?: string | number | undefined
+  /** 0.25 to 4; 2 is twice as fast. Default 1. */
+  readonly speed?: number | undefined
+  /** Default 0. */
+  readonly seed?: number | undefined
+  /** Factor on the chance in melody and rhythm that the voice was published with, 0 to 2. Default 1. */
+  readonly variation?: number | undefined
+}
+
+/** A picture: a JPEG, PNG, WebP, GIF, TIFF or AVIF file, or its dots. */
+export type PictureSource =
+  | { readonly file: Uint8Array; readonly data?: undefined }
+  | (Picture & { readonly file?: undefined })
+
+/** Path 4: the picture generator alone. The same request gives the same picture. */
+export interface PaintRequest extends Common {
+  readonly task: 'paint'
+  readonly prompt: string
+  /** What the picture should not look like. Default: nothing is said. */
+  readonly negative?: string | undefined
+  /** A picture to start from. Its sides are cut, half at each end, to what the model can paint: multiples of 8 dots. */
+  readonly picture?: PictureSource | undefined
+  /** How much of `picture` may change: above 0, at most 1, where nothing of it is left. Default 0.8. */
+  readonly strength?: number | undefined
+  /** Evaluations of the model; more is finer and slower. Default 50. */
+  readonly steps?: number | undefined
+  /** How closely the text is followed, 1 to 100. Default 7.5. */
+  readonly guidance?: number | undefined
+  /** Default 0. */
+  readonly seed?: number | undefined
+  /** `ddim` or `pndm`. Default: the one that the model was published with. */
+  readonly sampler?: string | undefined
+  /** Dots, multiples of 8. Default: what the model was trained on. */
+  readonly width?: number | undefined
+  readonly height?: number | undefined
+  /** unCLIP: an image embedding of the joint space, to paint after. */
+  readonly embedding?: Float32Array | undefined
+  /** unCLIP: how freely, 0 to 999. Default 0. */
+  readonly noiseLevel?: number | undefined
+}
+
 export type Request =
   | GenerateRequest
   | CompleteRequest
@@ -141,6 +189,8 @@ export type Request =
   | EmbedRequest
   | SimilarityRequest
   | MatchRequest
+  | SpeakRequest
+  | PaintRequest
 
 export type Task = Request['task']
 export type RequestOf<T extends Task> = Extract<Request, { task: T }>
@@ -186,6 +236,23 @@ export interface MatchOutput {
   }[]
 }
 
+export interface SpokenSentence {
+  readonly text: string
+  readonly startS: number
+  readonly endS: number
+}
+
+export interface SpeakOutput {
+  /** Mono, full scale [-1, 1]; equal to the `sound` events' samples, joined. [N] */
+  readonly samples: Float32Array
+  readonly sampleRateHz: number
+  readonly durationS: number
+  /** Those that had a sound. */
+  readonly sentences: readonly SpokenSentence[]
+  /** Letters and digits of the text that this voice has no sound for, and left out. */
+  readonly unspoken: readonly string[]
+}
+
 export interface Outputs {
   readonly generate: TextOutput
   readonly complete: TextOutput
@@ -197,11 +264,18 @@ export interface Outputs {
   /** Cosines, [texts][others]. */
   readonly similarity: { readonly similarities: readonly (readonly number[])[] }
   readonly match: MatchOutput
+  readonly speak: SpeakOutput
+  /** RGB; `encodePng` of media makes a file of it. */
+  readonly paint: Picture
 }
 
 export type Event<T extends Task = Task> =
   | { readonly type: 'transcript'; readonly text: string }
   | { readonly type: 'token'; readonly text: string; readonly id: number }
+  /** A sentence, the pause before it included. */
+  | { readonly type: 'sound'; readonly samples: Float32Array; readonly sampleRateHz: number; readonly text: string }
+  /** One step of a picture. */
+  | { readonly type: 'step'; readonly done: number; readonly of: number }
   | { readonly type: 'answer'; readonly output: Outputs[T]; readonly report: Report }
 
 /** Always the last event. */
@@ -233,6 +307,8 @@ export interface TokenCounts {
   encoded: number
   /** Written by the speech decoder. */
   transcribed: number
+  /** Symbols read by the speech generator. */
+  spoken: number
 }
 
 export interface Report {

@@ -36,7 +36,7 @@ export function startWork(parts: {
   const leases = new Map<ServedRole, Lease<ServedRole>>()
   const woken: ModuleReport[] = []
   const stages = new Map<string, number>()
-  const tokens: TokenCounts = { prompt: 0, reused: 0, generated: 0, scored: 0, encoded: 0, transcribed: 0 }
+  const tokens: TokenCounts = { prompt: 0, reused: 0, generated: 0, scored: 0, encoded: 0, transcribed: 0, spoken: 0 }
   const spent = (stage: string, ms: number) => void stages.set(stage, (stages.get(stage) ?? 0) + ms)
   return {
     image,

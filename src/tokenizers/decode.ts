@@ -1,15 +1,16 @@
 /**
- * Ids → text, one id at a time, for the three kinds of vocabulary. Whole texts are decoded by the same streams, so a streamed
+ * Ids → text, one id at a time, for the kinds of vocabulary whose pieces are merged. Whole texts are decoded by the same streams, so a streamed
  * answer and the answer at once are the same string. `sentencepiece-bpe` follows SentencePiece 0.1.97 `Decode`.
  */
 
 import { M4Error } from '../core/errors.js'
 import { CHARACTER_TO_BYTE } from './byte-alphabet.js'
-import type { DecodeOptions, DecodeStream, TokenizerKind } from './types.js'
+import { WORD_END } from './clip.js'
+import type { DecodeOptions, DecodeStream, MergingKind } from './types.js'
 
 /** What decoding needs of a loaded tokenizer. */
 export interface DecodeTable {
-  readonly kind: TokenizerKind
+  readonly kind: MergingKind
   /** Sparse where the vocabulary has holes. */
   readonly pieces: readonly (string | undefined)[]
   /** Tokens with a fixed spelling: `special` ones are left out unless kept. */
@@ -33,9 +34,10 @@ interface PieceWriter {
 /** What SentencePiece writes for its unknown piece. */
 const UNKNOWN_SURFACE = ' \u2047 '
 
-const WRITERS: Readonly<Record<TokenizerKind, (table: DecodeTable, continuing: boolean) => PieceWriter>> = {
+const WRITERS: Readonly<Record<MergingKind, (table: DecodeTable, continuing: boolean) => PieceWriter>> = {
   'sentencepiece-bpe': sentencePieceWriter,
   'byte-bpe': byteWriter,
+  'clip-bpe': clipWriter,
   wordpiece: wordPieceWriter,
 }
 
@@ -138,6 +140,16 @@ function byteWriter(): PieceWriter {
       ),
     fixed: (content) => decoder.decode() + content,
     end: () => decoder.decode(),
+  }
+}
+
+/** CLIP writes a space behind every word, also before a full stop. */
+function clipWriter(): PieceWriter {
+  const bytes = byteWriter()
+  return {
+    ...bytes,
+    piece: (piece) =>
+      piece.endsWith(WORD_END) ? `${bytes.piece(piece.slice(0, -WORD_END.length))}${bytes.end()} ` : bytes.piece(piece),
   }
 }
 

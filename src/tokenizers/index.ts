@@ -1,5 +1,16 @@
 /** Tokenizers: any checkpoint's vocabulary → `tokenizer.json` at build time → text to ids and back at run time. */
 
+export { fromCharacters, normaliseCharacters } from './characters.js'
+export {
+  CLIP_END,
+  CLIP_START,
+  type ClipSequence,
+  type ClipSequenceOptions,
+  cleanClipText,
+  clipSequence,
+  fromClipMerges,
+  tidyText,
+} from './clip.js'
 export { fromGguf } from './gguf.js'
 export { loadTokenizer } from './load.js'
 export { fromSentencePiece } from './sentencepiece.js'

@@ -8,10 +8,12 @@
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers'
 import { M4Error } from '../core/errors.js'
 import { CHARACTER_TO_BYTE } from './byte-alphabet.js'
+import { characterTokenizer } from './characters.js'
+import { cleanClipText, WORD_END } from './clip.js'
 import { type DecodeTable, makeDecodeStream } from './decode.js'
 import { splitAtTokens } from './split.js'
 import { checkTokenizerJson, invalidTokenizer, type Stage, type TokenizerJson } from './tokenizer-json.js'
-import type { DecodeOptions, EncodeOptions, Tokenizer, TokenizerKind } from './types.js'
+import type { DecodeOptions, EncodeOptions, MergingKind, Tokenizer } from './types.js'
 
 /**
  * @param json a parsed `tokenizer.json`. Its `truncation`, `padding` and `post_processor` are not followed: callers ask for
@@ -20,6 +22,7 @@ import type { DecodeOptions, EncodeOptions, Tokenizer, TokenizerKind } from './t
  */
 export function loadTokenizer(json: unknown): Tokenizer {
   const file = checkTokenizerJson(json)
+  if (file.model.type === 'WordLevel') return characterTokenizer(file)
   const kind = kindOf(file)
   const ids = new Map<string, number>(Object.entries(file.model.vocab))
   for (const { content, id } of file.added_tokens) ids.set(content, id)
@@ -36,6 +39,7 @@ export function loadTokenizer(json: unknown): Tokenizer {
   const alwaysMatched = file.added_tokens.filter((token) => !token.special)
   const splitAll = splitAtTokens(file.added_tokens)
   const splitPlain = splitAtTokens(alwaysMatched)
+  const clean = file.m4?.clean === 'clip' ? cleanClipText : (text: string) => text
   const need = (id: number | undefined, name: string) => {
     if (id !== undefined) return id
     throw new M4Error('NOT_AVAILABLE', `This tokenizer has no ${name} token.`, { hint: 'Ask for ids without it.' })
@@ -60,7 +64,7 @@ export function loadTokenizer(json: unknown): Tokenizer {
     encode(text: string, options: EncodeOptions = {}) {
       const out: number[] = options.addBos ? [need(bosId, 'begin-of-text')] : []
       const split = options.allowSpecial ? splitAll : splitPlain
-      for (const [index, section] of split(wellFormed(text)).entries()) {
+      for (const [index, section] of split(clean(wellFormed(text))).entries()) {
         if (typeof section === 'number') out.push(section)
         else for (const id of encodePlain(section, index)) out.push(id)
       }
@@ -88,9 +92,11 @@ function stagesOf(stage: Stage | null, key: string): readonly Stage[] {
   return stage.type === 'Sequence' ? ((stage[key] ?? []) as readonly Stage[]) : [stage]
 }
 
-function kindOf(file: TokenizerJson): TokenizerKind {
+function kindOf(file: TokenizerJson): MergingKind {
   const { model, decoder } = file
   if (model.type === 'WordPiece') return 'wordpiece'
+  if (model.type === 'WordLevel') throw invalidTokenizer('a vocabulary of characters has no merges')
+  if (model.end_of_word_suffix === WORD_END && !model.continuing_subword_prefix) return 'clip-bpe'
   if (model.end_of_word_suffix || model.continuing_subword_prefix)
     throw new M4Error('FORMAT_UNSUPPORTED', 'tokenizer.json: BPE with affixes at word ends is not read.', {
       hint: 'M4 reads byte-level BPE, SentencePiece BPE and WordPiece.',
@@ -124,16 +130,18 @@ function roleOf(file: TokenizerJson, role: keyof typeof ROLE_NAMES): string | nu
 }
 
 /** Without a token for every byte, and none for unknown text, the library would drop characters silently. */
-function checkAlphabet(file: TokenizerJson, kind: TokenizerKind, unknownId: number | undefined): void {
+function checkAlphabet(file: TokenizerJson, kind: MergingKind, unknownId: number | undefined): void {
   const has = (piece: string) => Object.hasOwn(file.model.vocab, piece)
   if (file.model.unk_token != null && unknownId === undefined)
     throw invalidTokenizer(`unk_token ${file.model.unk_token} is not in the vocabulary`)
-  if (kind === 'byte-bpe') {
-    const missing = [...CHARACTER_TO_BYTE.keys()].find((character) => !has(character))
+  if (kind === 'byte-bpe' || kind === 'clip-bpe') {
+    const ends = kind === 'clip-bpe' ? ['', WORD_END] : ['']
+    const missing = [...CHARACTER_TO_BYTE.keys()].find((character) => !ends.every((end) => has(character + end)))
     if (missing) throw invalidTokenizer(`byte ${CHARACTER_TO_BYTE.get(missing)} has no token`)
     const added = new Set(file.added_tokens.map(({ content }) => content))
     const odd = Object.keys(file.model.vocab).find(
-      (piece) => !added.has(piece) && [...piece].some((character) => !CHARACTER_TO_BYTE.has(character)),
+      (piece) =>
+        !added.has(piece) && [...withoutEnd(piece, kind)].some((character) => !CHARACTER_TO_BYTE.has(character)),
     )
     if (odd) throw invalidTokenizer(`piece ${JSON.stringify(odd)} is not written in the byte alphabet`)
   } else if (kind === 'sentencepiece-bpe' && unknownId === undefined) {
@@ -142,6 +150,9 @@ function checkAlphabet(file: TokenizerJson, kind: TokenizerKind, unknownId: numb
     if (missing) throw invalidTokenizer(`byte piece ${missing} is missing, and there is no unk_token`)
   }
 }
+
+const withoutEnd = (piece: string, kind: MergingKind) =>
+  kind === 'clip-bpe' && piece.endsWith(WORD_END) ? piece.slice(0, -WORD_END.length) : piece
 
 /** Text without special tokens → ids, through the library's stages. */
 function plainEncoder(file: TokenizerJson, unknownId: number | undefined) {

@@ -33,6 +33,13 @@ export interface WordPieceModel {
   readonly vocab: Readonly<Record<string, number>>
 }
 
+/** One token a character (`characters.ts`). */
+export interface WordLevelModel {
+  readonly type: 'WordLevel'
+  readonly unk_token?: string | null
+  readonly vocab: Readonly<Record<string, number>>
+}
+
 /** A normaliser, pre-tokenizer or decoder as the file spells it. */
 export interface Stage {
   readonly type: string
@@ -44,6 +51,10 @@ export interface TokenRoles {
   readonly bos: string | null
   readonly eos: string | null
   readonly pad: string | null
+  /** What is done to a text first: CLIP's cleaning. */
+  readonly clean?: 'clip'
+  /** Vocabularies of characters: the id between them, or null. */
+  readonly blank?: number | null
 }
 
 export interface TokenizerJson {
@@ -55,7 +66,7 @@ export interface TokenizerJson {
   readonly pre_tokenizer: Stage | null
   readonly post_processor: Stage | null
   readonly decoder: Stage | null
-  readonly model: BpeModel | WordPieceModel
+  readonly model: BpeModel | WordPieceModel | WordLevelModel
   readonly m4?: TokenRoles
 }
 
@@ -73,15 +84,15 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 
 /**
  * Checks what loading relies on, so that nothing later has to guess.
- * @throws M4Error `FORMAT_INVALID`, or `FORMAT_UNSUPPORTED` for a model type other than BPE and WordPiece
+ * @throws M4Error `FORMAT_INVALID`, or `FORMAT_UNSUPPORTED` for a model type other than BPE, WordPiece and WordLevel
  */
 export function checkTokenizerJson(json: unknown): TokenizerJson {
   if (!isObject(json)) throw invalidTokenizer(`expected an object, got ${json === null ? 'null' : typeof json}`)
   const { model, added_tokens: added = [] } = json
   if (!isObject(model)) throw invalidTokenizer('expected an object "model"')
-  if (model.type !== 'BPE' && model.type !== 'WordPiece')
+  if (model.type !== 'BPE' && model.type !== 'WordPiece' && model.type !== 'WordLevel')
     throw new M4Error('FORMAT_UNSUPPORTED', `tokenizer.json: model type ${JSON.stringify(model.type)} is not known.`, {
-      hint: 'M4 reads BPE and WordPiece models.',
+      hint: 'M4 reads BPE, WordPiece and WordLevel models.',
     })
   if (!isObject(model.vocab)) throw invalidTokenizer('expected an object "model.vocab"')
   const seen = new Set<number>()
@@ -141,4 +152,8 @@ function checkRoles(roles: unknown): void {
   const fits = (value: unknown) => value === null || typeof value === 'string'
   if (!isObject(roles) || !fits(roles.bos) || !fits(roles.eos) || !fits(roles.pad))
     throw invalidTokenizer(`field "m4" must name bos, eos and pad, got ${JSON.stringify(roles)}`)
+  if (roles.clean !== undefined && roles.clean !== 'clip')
+    throw invalidTokenizer(`field "m4" asks for the cleaning ${JSON.stringify(roles.clean)}, expected "clip"`)
+  if (roles.blank !== undefined && roles.blank !== null && !isId(roles.blank))
+    throw invalidTokenizer(`field "m4" names the blank ${JSON.stringify(roles.blank)}, expected an id or null`)
 }

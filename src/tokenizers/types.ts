@@ -1,6 +1,9 @@
 /** What every tokenizer gives, whatever it was made from: text to ids and back, one id at a time if need be. */
 
-export type TokenizerKind = 'sentencepiece-bpe' | 'byte-bpe' | 'wordpiece'
+export type TokenizerKind = 'sentencepiece-bpe' | 'byte-bpe' | 'clip-bpe' | 'wordpiece' | 'characters'
+
+/** Kinds whose pieces are merged from smaller ones; characters have nothing to merge. */
+export type MergingKind = Exclude<TokenizerKind, 'characters'>
 
 export interface EncodeOptions {
   /** Puts the begin-of-text id in front (`[CLS]` for WordPiece). Default false. */

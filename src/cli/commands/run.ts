@@ -7,10 +7,12 @@ import { type CommandAction, textOption } from '../context.js'
 import { defaultImage, imageNamed } from '../images.js'
 import { dim } from '../print.js'
 import { checkOptions, requestOf, taskOf } from '../run-requests.js'
+import { checkOut, saveOutput } from '../saved.js'
 
 export const run: CommandAction = async (context, operands, options) => {
   const task = taskOf(options)
   checkOptions(task, options)
+  checkOut(task, options)
   const { path, rest } = await imageAndInput(context, operands, textOption(options, 'image'))
   const adapter = await adapterOf(context, options, path)
   const request = await requestOf(task, { context, operands: rest, options, adapter })
@@ -22,7 +24,10 @@ export const run: CommandAction = async (context, operands, options) => {
   for await (const event of firmware.run({ ...request, signal: context.signal })) {
     if (event.type === 'transcript' && task !== 'transcribe') context.note(`heard: ${event.text}`)
     else if (event.type === 'answer') answer = event
-    else if (event.type === 'token') {
+    else if (event.type === 'step') {
+      const { listener } = await context.progress()
+      listener({ task, done: event.done, total: event.of, unit: 'items' })
+    } else if (event.type === 'token') {
       context.stream(event.text)
       streamed += event.text
     }
@@ -30,7 +35,7 @@ export const run: CommandAction = async (context, operands, options) => {
   const { output, report } = answer!
   // What was streamed needs no more than the end of its line.
   const text = STREAMED.has(task) ? (streamed.endsWith('\n') ? '' : '\n') : formatAnswer(task, output as never)
-  context.result({ output, report }, text)
+  context.result({ output: await saveOutput(task, output as never, options), report }, text)
   context.note(dim(formatReport(report), process.stderr))
   return 0
 }

@@ -7,7 +7,7 @@
 
 import { formatDims } from '../core/dims.js'
 import { M4Error } from '../core/errors.js'
-import type { Rows, Weights, WeightTensor } from '../models/index.js'
+import type { Rows, Weights, WeightTensor } from './weights.js'
 
 const PACKED = '.quant_weight'
 /** Its packed rows tell the number of bits: their true width is that of the embedding. */

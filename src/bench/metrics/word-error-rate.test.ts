@@ -15,7 +15,7 @@ interface Pair {
   readonly cer: number | null
 }
 const golden: { pairs: Pair[]; corpusWer: number; errors: number; numRef: number } = JSON.parse(
-  readFileSync(new URL('../../test/goldens/metric-wer/cases.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../../../test/goldens/metric-wer/cases.json', import.meta.url), 'utf8'),
 )
 
 const percent = (rate: number | null) => (rate === null ? null : rate * 100)

@@ -1,0 +1,17 @@
+/** Scores of answers: pure functions over numbers, texts and boxes. */
+
+export * from './bleu.js'
+export * from './chrf.js'
+export * from './cider.js'
+export * from './classification.js'
+export * from './coco.js'
+export * from './frechet.js'
+export * from './image-quality.js'
+export * from './mel-cepstral.js'
+export * from './regression.js'
+export * from './retrieval.js'
+export * from './rouge.js'
+export * from './segmentation.js'
+export * from './slurp.js'
+export * from './squad.js'
+export * from './word-error-rate.js'

@@ -1,0 +1,9 @@
+/** ImageBind: six towers into one joint space, each a module of its own. */
+
+export * from './architecture.js'
+export * from './config.js'
+export * from './encoder.js'
+export * from './modalities.js'
+export * from './positions.js'
+export { imagebindHeadGraph, similarityGraph } from './post.js'
+export * from './weights.js'
