@@ -30,7 +30,7 @@ describe('help', () => {
   test('every command has an example and its exit codes', async () => {
     const names = Object.keys(COMMANDS)
     expect(names.sort()).toEqual(
-      ['build', 'chat', 'doctor', 'flash', 'inspect', 'ops', 'parity', 'pull', 'rollback', 'run', 'verify'].sort(),
+      ['build', 'chat', 'doctor', 'flash', 'import', 'inspect', 'ops', 'parity', 'pull', 'rollback', 'run', 'verify'].sort(),
     )
     for (let i = 0; i < names.length; i += 2)
       for (const { code, stdout } of await Promise.all(names.slice(i, i + 2).map((name) => m4fm(name, '--help')))) {

@@ -63,6 +63,7 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
     about: 'Make a firmware image from a recipe; pulls what is missing.',
     options: [
       { flags: '--quant <name>', about: 'quantisation of the backbone, e.g. int8 (see --list)' },
+      { flags: '--random', about: 'random weights at full size, nothing downloaded: to measure size and speed' },
       { flags: '--out <dir>', about: 'folder of the image (default: images/NAME in the home folder)' },
       { flags: '--list', about: 'list the recipes and their quantisations' },
     ],
@@ -170,7 +171,7 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
   },
   ops: {
     operands: '<image-or-file...>',
-    about: 'Count the operators of an image, a recipe or any .onnx files.',
+    about: 'Count the operators of a recipe (nothing is downloaded), an image or any .onnx files.',
     options: [],
     example: 'm4fm ops lite --json',
     exits: [2, 3],

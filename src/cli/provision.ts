@@ -33,7 +33,8 @@ export async function provision(recipe: Recipe, options: ProvisionOptions): Prom
     ...(options.signal ? { signal: options.signal } : {}),
   }
 
-  const wanted = sourcesOf(recipe).map(({ sha256 }) => sha256)
+  const { knownPins, pinSources, pullSources } = await import('../checkpoint/sources/index.js')
+  const wanted = (await knownPins(sourcesOf(recipe), { home })).map((source) => source?.sha256)
   /** The folder's image, when it is what this recipe and this version would build. */
   const current = async (name: string) => {
     const path = await resolveImage(name, { home }).catch(ifMissing)
@@ -48,10 +49,9 @@ export async function provision(recipe: Recipe, options: ProvisionOptions): Prom
   const active = await current('device')
   if (active && (!image || image.digest === active.digest)) return { ...active, done }
   if (!image) {
-    const { pullSources } = await import('../checkpoint/sources/index.js')
     const cache = { home, ...(offline === undefined ? {} : { offline }), ...(onNote ? { onWarning: onNote } : {}) }
     onNote?.(`Pulling the weights of ${recipe.name} (only what is not in the cache yet).`)
-    await pullSources(sourcesOf(recipe), { ...cache, ...work })
+    await pullSources(await pinSources(sourcesOf(recipe), { ...cache, ...work }), { ...cache, ...work })
     onNote?.(`Building the image ${recipe.name}.`)
     image = await buildFirmware(recipe, { ...cache, ...work })
     done.push('pull', 'build')
@@ -66,7 +66,7 @@ export async function provision(recipe: Recipe, options: ProvisionOptions): Prom
 function isOf(
   manifest: Manifest,
   recipe: Recipe,
-  wanted: readonly string[],
+  wanted: readonly (string | undefined)[],
   builtWith: Manifest['builtWith'],
 ): boolean {
   const has = new Set(manifest.provenance.map(({ sha256 }) => sha256))
@@ -76,7 +76,7 @@ function isOf(
     manifest.builtWith.m4fm === builtWith.m4fm &&
     manifest.builtWith.onnxruntime === builtWith.onnxruntime &&
     has.size === new Set(wanted).size &&
-    wanted.every((sha256) => has.has(sha256))
+    wanted.every((sha256) => sha256 !== undefined && has.has(sha256))
   )
 }
 

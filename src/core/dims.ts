@@ -2,7 +2,7 @@
  * The letters used in every shape comment and in the symbolic dimensions of every graph.
  *
  *   B batch · T tokens of this step · S tokens in the KV cache (past + T) · C model width · H query heads · K key/value heads
- *   D head width · F feed-forward width · R LoRA rank · V vocabulary · L layers · P patches or positions · M mel bands · N samples
+ *   D head width · F feed-forward width · R LoRA rank · V vocabulary · L layers · P patches or positions · M mel bands · N samples · U rows of a gated prompt
  *   Y, X rows and columns of a picture or of its latents
  *   Q clips of one item · E width of the joint space
  */
@@ -21,6 +21,7 @@ export const DIMENSION_LETTERS = {
   P: 'patches or positions',
   M: 'mel bands',
   N: 'audio samples',
+  U: 'rows of a gated prompt',
   Y: 'rows of a picture',
   X: 'columns of a picture',
   Q: 'clips of one item',

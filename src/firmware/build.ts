@@ -9,8 +9,17 @@
 import { readFileSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { type Checkpoint, nativeCodes, openCheckpoint } from '../checkpoint/index.js'
-import { type DiskAccess, pullFolder, pullSource, type Source, type SourceFolder } from '../checkpoint/sources/index.js'
+import {
+  type DiskAccess,
+  pinSource,
+  pullFolder,
+  pullSource,
+  type RecipeSource,
+  type Source,
+  type SourceFolder,
+} from '../checkpoint/sources/index.js'
 import { M4Error, unknownName, wrapSystemError } from '../core/errors.js'
 import { acquireLock, atomicWriteFile, m4fmHome, removeTemporariesBeside, temporaryBeside } from '../core/files.js'
 import { replaceFolder } from '../core/folders.js'
@@ -41,7 +50,7 @@ import {
   type Provenance,
   type Role,
 } from './manifest.js'
-import { filesOf, type ModuleRecipe, type Recipe } from './recipes.js'
+import { filesOf, type GraphRecipe, type ModuleRecipe, type Recipe, type TokenizerRecipe } from './recipes.js'
 import { textFacts } from './text-facts.js'
 import { BUILT_WITH } from './version.js'
 
@@ -49,7 +58,7 @@ export interface BuildOptions extends LongOperation {
   /** Folder of the image. Default: `<home>/images/<name>`. */
   readonly out?: string
   readonly home?: string
-  /** A named quantisation of the backbone; default: the recipe's first. */
+  /** A named quantisation of the backbone, and of every other module that has one of that name; default: each one's first. */
   readonly quantisation?: string
   readonly offline?: boolean
   readonly onWarning?: (message: string) => void
@@ -78,8 +87,11 @@ export async function buildFirmware(recipe: Recipe, options: BuildOptions = {}):
   try {
     const store = await createBlobStore(staging, options.disk?.write)
     const built: BuiltModule[] = []
+    const { quantisation: asked, ...rest } = options
+    // The backbone's first is the recipe's default, and then every module's own first is meant.
+    const other = name === recipe.name ? {} : { quantisation: asked! }
     for (const [role, module] of Object.entries(recipe.modules) as [Role, ModuleRecipe][])
-      built.push(await buildModule(role, module, store, { ...options, home }))
+      built.push(await buildModule(role, module, store, { ...rest, ...other, home }))
     const manifest = assembleManifest(recipe, name, built, store)
     await atomicWriteFile(join(staging, 'manifest.json'), canonicalJson(manifest))
     await replaceFolder(staging, out)
@@ -116,73 +128,146 @@ async function buildModule(
   store: BlobStore,
   options: ModuleBuild,
 ): Promise<BuiltModule> {
-  const model = architecture(recipe.architecture)
   const sources: Source[] = []
-  const pull = async (source: Source) => {
-    sources.push(source)
-    return pullSource(source, options)
-  }
-  const pullWeights = async (from: Source | SourceFolder) => {
-    if (!('files' in from)) return pull(from)
-    sources.push(...filesOf(from))
-    return pullFolder(from, options)
-  }
-  const path = 'random' in recipe.weights ? undefined : await pullWeights(recipe.weights)
-  using checkpoint = path === undefined ? undefined : openCheckpoint(path)
-  using delta = recipe.delta ? openCheckpoint(await pullWeights(recipe.delta)) : undefined
-  const tensors = checkpoint && plainWeights(checkpoint, delta)
-  const config =
-    'random' in recipe.weights
-      ? recipe.weights.random.config
-      : model.configure(factsOf(checkpoint!, tensors!, path!, recipe.config))
-  const weights =
-    'random' in recipe.weights
-      ? model.random(config as never, recipe.weights.random.seed)
-      : model.weights(config as never, tensors!)
-  const choice = quantisationOf(recipe, role === 'backbone' ? options.quantisation : undefined)
+  const pulls = pulling(sources, options)
+  const choice = quantisationOf(recipe, options.quantisation)
   const moduleOptions: ModuleOptions = {
     quantisation: choice.plan,
     embedding: recipe.embedding ?? 'fp32',
     loraSites: recipe.loraSites ?? [],
+    encoderAdapters: recipe.encoderAdapters ?? false,
+  }
+  using own = await openModel(recipe, pulls)
+  const { model, config, checkpoint } = own
+  const made = await writeGraphs(role, own, moduleOptions, store, options)
+  let random = own.random
+  let parameters = countParameters(own.weights)
+  for (const [name, part] of Object.entries(recipe.graphs ?? {})) {
+    using opened = await openModel(part, pulls)
+    const written = await writeGraphs(role, opened, partOptions(part), store, options, name)
+    Object.assign(made.entries, written.entries)
+    made.graphs.push(...written.graphs)
+    parameters += countParameters(opened.weights)
+    random ||= opened.random
   }
 
-  const graphs: Record<string, GraphEntry> = {}
-  const made: Graph[] = []
-  for (const [purpose, make] of Object.entries(model.graphs(config as never, weights, moduleOptions))) {
-    const graph = make()
-    made.push(graph)
-    graphs[purpose] = await writeGraph(graph, `${role}.${purpose}`, store, options)
-  }
-
-  const tokenizerFile =
-    'source' in recipe.tokenizer ? readTokenizer(await readFile(await pull(recipe.tokenizer.source))) : undefined
+  const tokenizerFile = recipe.tokenizer && (await readTokenizer(recipe.tokenizer, pulls))
   const text = textFacts(recipe.architecture, recipe.tokenizer, checkpoint, tokenizerFile)
-  const files: Record<string, BlobName> = { tokenizer: await store.add(canonicalJson(text.tokenizer)) }
-  if (text.chatTemplate) files.chatTemplate = await store.add(text.chatTemplate)
+  const files: Record<string, BlobName> = {}
+  if (text.tokenizer) files.tokenizer = await store.add(canonicalJson(text.tokenizer))
+  const chatTemplate = recipe.chatTemplate ?? text.chatTemplate
+  if (chatTemplate) files.chatTemplate = await store.add(chatTemplate)
   for (const [name, source] of Object.entries(recipe.files ?? {}))
-    files[name] = await store.add(await readFile(await pull(source)))
+    files[name] = await store.add(await readFile(await pulls.file(source)))
 
   const surface = model.adapters?.(config as never, moduleOptions)
   return {
     role,
-    random: 'random' in recipe.weights,
+    random,
     abi: surface && abiOf(surface),
-    graphs: made,
+    graphs: made.graphs,
     provenance: sources.map((source) => provenanceOf(role, recipe.title, source)),
     entry: {
       architecture: recipe.architecture,
       title: recipe.title,
       config: { ...model.runtimeConfig(config as never), ...text.config },
-      graphs,
+      graphs: made.entries,
       files,
-      parameters: countParameters(weights),
-      weightBytes: Object.values(graphs).reduce(
+      parameters,
+      weightBytes: Object.values(made.entries).reduce(
         (sum, { data }) => sum + data.reduce((n, blob) => n + store.sizes.get(blob)!, 0),
         0,
       ),
       quantisation: choice.name,
     },
   }
+}
+
+/** Options of a graph that stands in another's module. */
+export const partOptions = ({ quantisation, embedding = 'fp32' }: GraphRecipe): ModuleOptions => ({
+  quantisation,
+  embedding,
+  loraSites: [],
+})
+
+interface Pulls {
+  file(source: RecipeSource): Promise<string>
+  weights(from: RecipeSource | SourceFolder): Promise<string>
+}
+
+/** Pulls files, and notes each with its digest. */
+function pulling(sources: Source[], options: ModuleBuild): Pulls {
+  const pin = async (source: RecipeSource) => {
+    const pinned = await pinSource(source, options)
+    sources.push(pinned)
+    return pinned
+  }
+  return {
+    file: async (source) => pullSource(await pin(source), options),
+    async weights(from) {
+      if (!('files' in from)) return pullSource(await pin(from), options)
+      for (const file of filesOf(from)) await pin(file)
+      return pullFolder(from, options)
+    },
+  }
+}
+
+interface OpenedModel extends Disposable {
+  readonly model: ReturnType<typeof architecture>
+  readonly config: unknown
+  readonly weights: ReadonlyMap<string, WeightTensor>
+  readonly random: boolean
+  readonly checkpoint: Checkpoint | undefined
+}
+
+/** A model with its weights under our names, to be read while its files are open. */
+async function openModel(recipe: ModuleRecipe | GraphRecipe, pulls: Pulls): Promise<OpenedModel> {
+  const model = architecture(recipe.architecture)
+  if ('random' in recipe.weights) {
+    const { config, seed } = recipe.weights.random
+    const weights = model.random(config as never, seed)
+    return { model, config, weights, random: true, checkpoint: undefined, [Symbol.dispose]() {} }
+  }
+  const path = await pulls.weights(recipe.weights)
+  const from = 'delta' in recipe ? recipe.delta : undefined
+  const deltaPath = from && (await pulls.weights(from))
+  const opened: Checkpoint[] = []
+  const close = () => {
+    for (const file of opened) file[Symbol.dispose]()
+  }
+  try {
+    const checkpoint = openCheckpoint(path)
+    opened.push(checkpoint)
+    const delta = deltaPath === undefined ? undefined : openCheckpoint(deltaPath)
+    if (delta) opened.push(delta)
+    const tensors = plainWeights(checkpoint, delta)
+    const config = model.configure(factsOf(checkpoint, tensors, path, recipe.config))
+    const weights = model.weights(config as never, tensors)
+    return { model, config, weights, random: false, checkpoint, [Symbol.dispose]: close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
+
+/** @param only the name of the one graph of a part */
+async function writeGraphs(
+  role: Role,
+  { model, config, weights }: OpenedModel,
+  moduleOptions: ModuleOptions,
+  store: BlobStore,
+  options: ModuleBuild,
+  only?: string,
+): Promise<{ readonly entries: Record<string, GraphEntry>; readonly graphs: Graph[] }> {
+  const entries: Record<string, GraphEntry> = {}
+  const graphs: Graph[] = []
+  for (const [purpose, make] of Object.entries(model.graphs(config as never, weights, moduleOptions))) {
+    const graph = make()
+    const name = only ?? purpose
+    graphs.push(graph)
+    entries[name] = await writeGraph(graph, `${role}.${name}`, store, options)
+  }
+  return { entries, graphs }
 }
 
 /** The graph's weights as one blob, the graph as another that names it. */
@@ -216,16 +301,21 @@ async function writeGraph(graph: Graph, task: string, store: BlobStore, options:
   }
 }
 
-/** JSON, or the vocabulary of SentencePiece. */
-function readTokenizer(bytes: Uint8Array): unknown {
-  return bytes[0] === '{'.charCodeAt(0) ? JSON.parse(new TextDecoder().decode(bytes)) : fromSentencePiece(bytes)
+/** What `textFacts` reads: JSON parsed, CLIP's merges as text. */
+async function readTokenizer(recipe: TokenizerRecipe, pulls: Pulls): Promise<unknown> {
+  if (!('source' in recipe)) return undefined
+  const bytes = await readFile(await pulls.file(recipe.source))
+  const plain = bytes[0] === 0x1f && bytes[1] === 0x8b ? gunzipSync(bytes) : bytes
+  const text = () => new TextDecoder().decode(plain)
+  if (recipe.from === 'clip') return text()
+  return plain[0] === '{'.charCodeAt(0) ? JSON.parse(text()) : fromSentencePiece(plain)
 }
 
+/** The recipe's default means each module's first; another name means that of every module that has one. */
 function quantisationOf(recipe: ModuleRecipe, asked: string | undefined): { name: string; plan: QuantisationPlan } {
-  const name = asked ?? Object.keys(recipe.quantisations)[0]!
-  const plan = recipe.quantisations[name]
-  if (!plan) throw unknownName('quantisation', name, Object.keys(recipe.quantisations))
-  return { name, plan }
+  const names = Object.keys(recipe.quantisations)
+  const name = asked !== undefined && names.includes(asked) ? asked : names[0]!
+  return { name, plan: recipe.quantisations[name]! }
 }
 
 /** The checkpoint's own facts, with what the recipe adds under `config`. */

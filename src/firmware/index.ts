@@ -6,6 +6,16 @@ export * from './flash.js'
 export * from './image.js'
 export * from './inspect.js'
 export * from './manifest.js'
-export { findRecipe, type ModuleRecipe, RECIPES, type Recipe, sourcesOf, type TokenizerRecipe } from './recipes.js'
+export { graphsOfRecipe } from './recipe-graphs.js'
+export { randomRecipe } from './recipes/random.js'
+export {
+  findRecipe,
+  type GraphRecipe,
+  type ModuleRecipe,
+  RECIPES,
+  type Recipe,
+  sourcesOf,
+  type TokenizerRecipe,
+} from './recipes.js'
 export * from './self-test.js'
 export * from './verify.js'

@@ -37,6 +37,9 @@ const PROBE_VALUES: Readonly<Record<string, number>> = Object.freeze({
   logit_idx: 0,
   speed: 1,
   length_scale: 1,
+  // Clips of a sound of N samples.
+  starts: 0,
+  ends: 16_000,
 })
 
 /**

@@ -7,6 +7,7 @@ import {
   CLIP_END,
   CLIP_START,
   fromCharacters,
+  fromClipMerges,
   fromGgmlWhisper,
   fromGguf,
   loadTokenizer,
@@ -18,7 +19,8 @@ import {
 import type { TokenizerRecipe } from './recipes.js'
 
 export interface TextFacts {
-  readonly tokenizer: TokenizerJson
+  /** Absent for modules that read and write no text. */
+  readonly tokenizer?: TokenizerJson
   /** Jinja text. */
   readonly chatTemplate?: string
   /** Joins the module's configuration in the manifest. */
@@ -27,15 +29,26 @@ export interface TextFacts {
 
 /**
  * @param checkpoint absent for random weights
- * @param tokenizerFile parsed tokenizer.json or vocab.json, where the recipe names one
+ * @param recipe absent for modules that read and write no text
+ * @param tokenizerFile parsed tokenizer.json or vocab.json, or CLIP's merges as text, where the recipe names one
  * @throws M4Error `FORMAT_UNSUPPORTED` when the checkpoint carries no tokenizer that M4 reads
  */
 export function textFacts(
   architecture: ArchitectureName,
-  recipe: TokenizerRecipe,
+  recipe: TokenizerRecipe | undefined,
   checkpoint: Checkpoint | undefined,
   tokenizerFile: unknown,
 ): TextFacts {
+  if (!recipe) {
+    if (CONFIG[architecture] === NO_TEXT) return { config: {} }
+    throw new M4Error(
+      'USAGE',
+      `A module of architecture ${architecture} reads text, and the recipe names no tokenizer.`,
+      {
+        hint: 'Give the module a tokenizer in its recipe.',
+      },
+    )
+  }
   const json = READERS[recipe.from](recipe as never, checkpoint, tokenizerFile)
   const template = checkpoint?.metadata['tokenizer.chat_template']
   return {
@@ -56,6 +69,8 @@ const READERS: {
 } = {
   tiny: () => tinyTokenizer(),
   file: (_, __, file) => file as TokenizerJson,
+  clip: (_, __, file) => fromClipMerges(file as string),
+  alphabet: ({ vocabulary, blankId = 0 }) => fromCharacters(vocabulary, blankId),
   characters: ({ blankId = 0 }, _, file) => fromCharacters(file as Readonly<Record<string, number>>, blankId),
   checkpoint: (_, checkpoint) => fromCheckpoint(checkpoint),
 }
@@ -75,7 +90,7 @@ function fromCheckpoint(checkpoint: Checkpoint | undefined): TokenizerJson {
 const special = (tokenizer: Tokenizer, name: string): number | undefined => tokenizer.specialIds.get(name)
 
 /** Modules that read and write no text. */
-const NO_TEXT = () => ({})
+const NO_TEXT = (): Record<string, unknown> => ({})
 
 /** Ids by architecture; toy tokenizers have only `<s>` and `</s>`, which stand in for all. */
 const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Record<string, unknown> } = {

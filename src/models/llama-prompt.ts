@@ -61,7 +61,7 @@ function positions(scope: Scope, { x, seqlens }: Rotary): Value {
     {},
     'firstColumn',
   )
-  const limit = scope.op('Squeeze', [count], {}, 'limit')
+  const limit = scope.op('Gather', [count, scope.int64(0)], {}, 'limit')
   return scope.op('Add', [first, scope.op('Range', [scope.int64(0), limit, scope.int64(1)], {}, 'steps')], {}, 'places')
 }
 

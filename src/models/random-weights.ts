@@ -1,11 +1,12 @@
 /** Seeded weights in place of a checkpoint: for toy images in tests, and for full-size images whose weights cannot be had. */
 
-import { normalSource } from '../core/random.js'
+import { randomSource } from '../core/random.js'
 import type { Rows, WeightTensor } from './weights.js'
 
 /**
- * One tensor for each of our names: norms are 1, biases 0, the rest normal with deviation 1/√inputs, so that activations keep
- * their scale through the layers. Rows are seeded one by one: any range of rows can be made without the rest.
+ * One tensor for each of our names: norms are 1, biases 0, the rest uniform with deviation 1/√inputs, so that activations keep
+ * their scale through the layers; uniform, for billions of normal numbers take an hour. Rows are seeded one by one: any range of
+ * rows can be made without the rest.
  */
 export function randomWeights(
   shapes: Readonly<Record<string, readonly number[]>>,
@@ -29,10 +30,11 @@ function values(name: string, dims: readonly number[], seed: number, rows?: Rows
   const out = new Float32Array((to - from) * perRow)
   if (name.endsWith('/bias')) return out
   if (name.endsWith('norm')) return out.fill(1)
-  const deviation = 1 / Math.sqrt(perRow)
+  const span = 2 * Math.sqrt(3 / perRow)
   for (let row = from; row < to; row++) {
-    const next = normalSource(hash(name, seed, row))
-    for (let i = 0; i < perRow; i++) out[(row - from) * perRow + i] = next() * deviation
+    const next = randomSource(hash(name, seed, row))
+    const start = (row - from) * perRow
+    for (let i = 0; i < perRow; i++) out[start + i] = (next() - 0.5) * span
   }
   return out
 }

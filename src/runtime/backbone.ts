@@ -11,6 +11,7 @@ import type { ModuleEntry, Role } from '../firmware/manifest.js'
 import type { Tokenizer } from '../tokenizers/index.js'
 import { loraPlaces } from './adapter-binding.js'
 import { Context, type DecoderParts } from './context.js'
+import { gatedPromptPlaces } from './gated-prompt.js'
 import { cacheShape } from './kv-cache.js'
 import { configNumber, configNumbers, optionalNumber, readText, readTokenizer } from './module-config.js'
 import { type ChatTemplate, parseChatTemplate } from './prompts.js'
@@ -105,8 +106,8 @@ export async function openBackbone(image: Image, role: Role, entry: ModuleEntry,
     const [embed, decode] = sessions as [Session, Session]
     const { width, vocabulary, contextLength } = facts
     const cache = cacheShape(decode.inputs)
-    const places = loraPlaces(decode.inputs)
-    const parts: DecoderParts = { engine, embed, decode, width, vocabulary, contextLength, cache, places }
+    const [places, prompts] = [loraPlaces(decode.inputs), gatedPromptPlaces(decode.inputs)]
+    const parts: DecoderParts = { engine, embed, decode, width, vocabulary, contextLength, cache, places, prompts }
     return new Backbone(parts, { tokenizer, facts, chatTemplate })
   } catch (error) {
     for (const session of sessions) session.dispose()

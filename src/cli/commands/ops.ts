@@ -1,9 +1,8 @@
 /** `m4fm ops`: the operator census of the paper's Figure 14, over images, recipes and anybody's ONNX files. */
 
 import { readFile, stat } from 'node:fs/promises'
-import { M4Error, wrapSystemError } from '../../core/errors.js'
+import { wrapSystemError } from '../../core/errors.js'
 import type { ModuleEntry, Role } from '../../firmware/manifest.js'
-import type { Recipe } from '../../firmware/recipes.js'
 import type { Graph } from '../../graph/types.js'
 import type { CliContext, CommandAction } from '../context.js'
 import { table } from '../print.js'
@@ -26,31 +25,14 @@ export const run: CommandAction = async (context, operands) => {
 
 async function modelsOf(name: string, context: CliContext): Promise<(Graph | Uint8Array)[]> {
   if (/\.onnx$/i.test(name) || (await isFile(name))) return [await read(name)]
-  const { RECIPES, openImage, resolveImage } = await import('../../firmware/index.js')
-  const recipe = Object.hasOwn(RECIPES, name) ? RECIPES[name]! : undefined
-  const randomOnly = recipe && Object.values(recipe.modules).every(({ weights }) => 'random' in weights)
-  // A recipe of random weights is its own description; any other needs the configuration that its checkpoint holds.
-  if (randomOnly) return graphsOf(recipe)
+  const { RECIPES, graphsOfRecipe, openImage, resolveImage } = await import('../../firmware/index.js')
+  // A recipe says what its graphs are; no weight is read for them.
+  if (Object.hasOwn(RECIPES, name)) return graphsOfRecipe(RECIPES[name]!).map(({ graph }) => graph)
   const image = await openImage(await resolveImage(name, context))
   const paths = (Object.entries(image.manifest.modules) as [Role, ModuleEntry][]).flatMap(([role, { graphs }]) =>
     Object.keys(graphs).map((graph) => image.graphPath(role, graph)),
   )
   return Promise.all(paths.map(read))
-}
-
-async function graphsOf(recipe: Recipe): Promise<Graph[]> {
-  const { architecture } = await import('../../models/index.js')
-  return Object.values(recipe.modules).flatMap((module) => {
-    if (!('random' in module.weights)) throw new M4Error('USAGE', `Recipe ${recipe.name} has weights of its own.`)
-    const { config, seed } = module.weights.random
-    const model = architecture(module.architecture)
-    const graphs = model.graphs(config as never, model.random(config as never, seed), {
-      quantisation: Object.values(module.quantisations)[0]!,
-      embedding: module.embedding ?? 'fp32',
-      loraSites: module.loraSites ?? [],
-    })
-    return Object.values(graphs).map((make) => make())
-  })
 }
 
 const isFile = (path: string) =>

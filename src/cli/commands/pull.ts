@@ -7,11 +7,12 @@ import { formatBytes } from '../progress.js'
 export const run: CommandAction = async (context, [name], _options) => {
   const { findRecipe, sourcesOf } = await import('../../firmware/index.js')
   const recipe = findRecipe(name!)
-  const sources = sourcesOf(recipe)
-  const { pullSources } = await import('../../checkpoint/sources/index.js')
+  const { pinSources, pullSources } = await import('../../checkpoint/sources/index.js')
   const { note } = await context.progress()
   const { home, offline } = context
-  const paths = await pullSources(sources, { ...(await longOperation(context)), home, offline, onWarning: note })
+  const options = { ...(await longOperation(context)), home, offline, onWarning: note }
+  const sources = await pinSources(sourcesOf(recipe), options)
+  const paths = await pullSources(sources, options)
   const files = sources.map(({ name: file, bytes, sha256, licence }, i) => ({
     name: file,
     bytes,

@@ -7,6 +7,7 @@
 
 import { DTYPES } from '../../core/dtypes.js'
 import type { Scope, Value } from '../../graph/index.js'
+import { absolute } from '../clamp.js'
 
 /**
  *   bicubic    PIL's BICUBIC: a = -0.5, widened by the scale when shrinking (antialias), weights made to sum to 1
@@ -45,7 +46,7 @@ export function resizeMatrix(scope: Scope, { from, to, offset, count }: ResizeAx
   const apart = toFloat(scope, scope.op('Sub', [places, centres], {}, 'apart'), 'apart/float') // [count, from]
   const unit = filter === 'bilinear' ? to : scope.op('Max', [from, to], {}, 'wider')
   const doubled = scope.op('Mul', [toFloat(scope, unit, 'unit'), scope.float32(2)], {}, 'unit/double')
-  const distance = scope.op('Abs', [scope.op('Div', [apart, doubled], {}, 'signed')], {}, 'distance')
+  const distance = absolute(scope, scope.op('Div', [apart, doubled], {}, 'signed'), 'distance')
   return filter === 'bilinear' ? triangle(scope, distance) : cubic(scope, distance)
 }
 

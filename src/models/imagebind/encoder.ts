@@ -160,7 +160,10 @@ function endToken(g: GraphBuilder, { positions }: ImageBindConfig, ids: Value, x
   const places = g.op('Slice', [all, g.int64([0]), length], {}, 'places')
   const keys = g.op('Sub', [g.op('Mul', [ids, length], {}, 'idSteps'), places], {}, 'keys')
   const largest = g.op('ReduceMax', [keys, g.int64([1])], { keepdims: 1 }, 'largestKey')
-  const chosen = g.op('Cast', [g.op('Equal', [keys, largest], {}, 'isEnd')], { to: DTYPES.float32.onnx }, 'endWeight')
+  // 1 for the largest key, 0 or less for all below it.
+  const above = g.op('Sub', [g.op('Add', [keys, g.int64(1)], {}, 'nextKeys'), largest], {}, 'above')
+  const isEnd = g.op('Max', [above, g.int64(0)], {}, 'isEnd')
+  const chosen = g.op('Cast', [isEnd], { to: DTYPES.float32.onnx }, 'endWeight')
   const weighted = g.op('Mul', [x, g.op('Unsqueeze', [chosen, g.int64([2])], {}, 'endColumn')], {}, 'endOnly')
   return g.op('ReduceSum', [weighted, g.int64([1])], { keepdims: 0 }, 'token')
 }

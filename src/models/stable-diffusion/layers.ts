@@ -98,7 +98,7 @@ export function fromTokens(scope: Scope, tokens: Value, like: Value): Value {
 /** Height or width of a picture as an int64 scalar. */
 export function sizeOf(scope: Scope, x: Value, axis: 2 | 3, name: string): Value {
   const list = scope.op('Shape', [x], { start: axis, end: axis + 1 }, `${name}/list`)
-  return scope.op('Squeeze', [list, scope.int64([0])], {}, name)
+  return scope.op('Gather', [list, scope.int64(0)], {}, name)
 }
 
 /**

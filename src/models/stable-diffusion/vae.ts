@@ -5,6 +5,7 @@
  */
 
 import { type Graph, GraphBuilder, type Scope, type Value } from '../../graph/index.js'
+import { clamp } from '../clamp.js'
 import type { QuantisationPlan } from '../linear.js'
 import { dense } from '../transformer.js'
 import { resolveWeights, type Weights, type WeightTensor } from '../weights.js'
@@ -102,7 +103,7 @@ export function vaeDecoderGraph(
   g.output('decoded', decoded)
   const half = g.op('Mul', [decoded, g.float32(0.5)], {}, 'half')
   const shifted = g.op('Add', [half, g.float32(0.5)], {}, 'shifted')
-  g.output('picture', g.op('Clip', [shifted, g.float32(0), g.float32(1)], {}, 'clamped'))
+  g.output('picture', clamp(g, shifted, 0, 1, 'clamped'))
   return g.build()
 }
 

@@ -11,6 +11,7 @@
 
 import { DTYPES } from '../../core/dtypes.js'
 import { type Graph, GraphBuilder, type Value } from '../../graph/index.js'
+import { clamp } from '../clamp.js'
 import { type QuantisationPlan, vector } from '../linear.js'
 import { dense, type EmitContext, need } from '../transformer.js'
 import type { WeightTensor } from '../weights.js'
@@ -105,7 +106,7 @@ function alignment(g: GraphBuilder, durations: Value, noise: Value): Value {
   const column = (value: Value, name: string) => align.op('Unsqueeze', [value, g.int64([1])], {}, name)
   const isBefore = (a: Value, b: Value, name: string) => {
     const difference = align.op('Sub', [b, a], {}, `${name}/difference`)
-    return align.op('Clip', [difference, g.float32(0), g.float32(1)], {}, name)
+    return clamp(align, difference, 0, 1, name)
   }
   const symbols = count(durations, 1, 'symbols') // [T]
   const earlier = isBefore(column(symbols, 'symbolColumn'), symbols, 'earlier') // row before column: [T, T]

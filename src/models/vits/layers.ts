@@ -2,6 +2,7 @@
 
 import { DTYPES } from '../../core/dtypes.js'
 import type { Scope, Value } from '../../graph/index.js'
+import { clamp } from '../clamp.js'
 import { linearKindOf, table, vector } from '../linear.js'
 import { dense, type EmitContext, layerNorm, need } from '../transformer.js'
 import type { WeightTensor } from '../weights.js'
@@ -66,7 +67,7 @@ export function isAbove(scope: Scope, a: Value, b: Value, name: string): Value {
     {},
     `${name}/steep`,
   )
-  return scope.op('Clip', [steep, scope.float32(0), scope.float32(1)], {}, name)
+  return clamp(scope, steep, 0, 1, name)
 }
 
 /**

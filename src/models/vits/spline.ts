@@ -6,6 +6,7 @@
  */
 
 import type { Scope, Value } from '../../graph/index.js'
+import { clamp } from '../clamp.js'
 import { isAbove, positive } from './layers.js'
 
 /** The least width and height of a bin, as a share of all, and the least derivative at a knot. */
@@ -23,7 +24,7 @@ export interface SplineShape {
 export function inverseSpline(scope: Scope, x: Value, parameters: Value, { bins, bound, divisor }: SplineShape): Value {
   const op = scope.op.bind(scope)
   const knots = bins + 1
-  const inside = op('Clip', [x, scope.float32(-bound), scope.float32(bound)], {}, 'inside')
+  const inside = clamp(scope, x, -bound, bound, 'inside')
 
   const [sizes, slopes] = scope.ops('Split', [parameters, scope.int64([2 * bins, bins - 1])], { axis: 2 }, [
     'sizes',

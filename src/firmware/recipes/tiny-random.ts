@@ -1,0 +1,187 @@
+/** Every architecture at toy size: for tests, and for trying commands without a download. */
+
+import type { Recipe } from '../recipes.js'
+
+/** Two levels in place of four: pictures of 16 × 16 dots. */
+const TINY_DIFFUSION = {
+  text: {
+    vocabulary: 288,
+    width: 32,
+    feedForward: 64,
+    layers: 2,
+    heads: 4,
+    contextLength: 77,
+    activation: 'quick_gelu',
+    normEpsilon: 1e-5,
+  },
+  unet: {
+    inChannels: 4,
+    outChannels: 4,
+    levels: [
+      { channels: 32, depth: 1, heads: 4 },
+      { channels: 64, depth: 0, heads: 4 },
+    ],
+    middle: { depth: 1, heads: 4 },
+    blocks: 1,
+    contextWidth: 32,
+    timeWidth: 128,
+    classWidth: 0,
+    groups: 8,
+    normEpsilon: 1e-5,
+  },
+  vae: { channels: 3, latentChannels: 4, innerChannels: 4, levels: [16, 32], blocks: 1, groups: 8, scale: 0.18215 },
+  scheduler: {
+    sampler: 'pndm',
+    trainSteps: 1000,
+    betaStart: 0.00085,
+    betaEnd: 0.012,
+    betas: 'scaled_linear',
+    stepsOffset: 1,
+    endsClean: false,
+    prediction: 'epsilon',
+  },
+  latentSize: 8,
+}
+
+export const TINY_RANDOM: Recipe = {
+  name: 'tiny-random',
+  version: '0.1.0',
+  rollbackIndex: 1,
+  about: 'Every architecture at toy size with seeded random weights; built in a second, answers nonsense. For tests.',
+  modules: {
+    backbone: {
+      architecture: 'llama',
+      title: 'random LLaMA',
+      weights: {
+        random: {
+          seed: 1,
+          config: {
+            vocabulary: 288,
+            width: 64,
+            feedForward: 160,
+            layers: 2,
+            heads: 4,
+            kvHeads: 2,
+            headWidth: 16,
+            contextLength: 256,
+            normEpsilon: 1e-5,
+            ropeTheta: 10_000,
+          },
+        },
+      },
+      quantisations: {
+        int4: { default: 'int4-b32', rules: [{ match: 'layers.*/attn/v', kind: 'int8-b32' }] },
+        int8: { default: 'int8-b32' },
+        'int4-b128': { default: 'int4-b128' },
+        w8a8: { default: 'w8a8' },
+        fp32: { default: 'fp32' },
+      },
+      embedding: 'int8-b32',
+      loraSites: ['qkv', 'o'],
+      tokenizer: { from: 'tiny' },
+    },
+    'AUD-I': {
+      architecture: 'whisper',
+      title: 'random Whisper',
+      weights: {
+        random: {
+          seed: 2,
+          config: {
+            melBands: 80,
+            audioContext: 1500,
+            width: 32,
+            heads: 4,
+            encoderLayers: 2,
+            decoderLayers: 2,
+            vocabulary: 288,
+            textContext: 64,
+          },
+        },
+      },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      tokenizer: { from: 'tiny' },
+    },
+    TXT: {
+      architecture: 'bert',
+      title: 'random BERT',
+      weights: {
+        random: {
+          seed: 3,
+          config: {
+            vocabulary: 288,
+            width: 32,
+            feedForward: 64,
+            layers: 2,
+            heads: 4,
+            contextLength: 128,
+            normEpsilon: 1e-12,
+          },
+        },
+      },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      embedding: 'fp16',
+      tokenizer: { from: 'tiny' },
+    },
+    'IMG-gen': {
+      architecture: 'stable-diffusion',
+      title: 'random Stable Diffusion',
+      weights: { random: { seed: 5, config: TINY_DIFFUSION } },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      embedding: 'fp16',
+      tokenizer: { from: 'tiny' },
+    },
+    TTS: {
+      architecture: 'vits',
+      title: 'random VITS',
+      weights: {
+        random: {
+          seed: 4,
+          config: {
+            vocabulary: 288,
+            width: 16,
+            layers: 2,
+            heads: 2,
+            window: 4,
+            sharedPositions: true,
+            feedForward: 40,
+            feedForwardKernel: 3,
+            latentWidth: 16,
+            durations: {
+              kind: 'stochastic',
+              width: 16,
+              kernel: 3,
+              separableLayers: 3,
+              flows: 4,
+              bins: 10,
+              tailBound: 5,
+            },
+            coupling: { flows: 4, width: 16, layers: 4, kernel: 5, dilationRate: 1 },
+            decoder: {
+              width: 32,
+              rates: [8, 8, 2, 2],
+              kernels: [16, 16, 4, 4],
+              blockKernels: [3, 7, 11],
+              dilations: [
+                [1, 3, 5],
+                [1, 3, 5],
+                [1, 3, 5],
+              ],
+              edgeKernels: [7, 7],
+              slope: 0.1,
+              outputBias: false,
+            },
+            speakers: 1,
+            speakerWidth: 0,
+            normEpsilon: 1e-5,
+            sampleRateHz: 16_000,
+            noiseScale: 0.667,
+            durationNoiseScale: 0.8,
+            speakingRate: 1,
+          },
+        },
+      },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      tokenizer: { from: 'tiny' },
+    },
+  },
+}
