@@ -1,9 +1,15 @@
 /** One contender in a process of its own: memory is counted per process, and no runtime disturbs another. Forked by `child.mjs`. */
 
-import { performance } from 'node:perf_hooks'
+import { readFileSync } from 'node:fs'
 import { memoryMb } from './memory.mjs'
+import { timed } from './timed.mjs'
 
-const MODULES = Object.freeze({ m4: './m4.mjs', 'llama.cpp': './llama-cpp.mjs' })
+const MODULES = Object.freeze({
+  m4: './m4.mjs',
+  'llama.cpp': './llama-cpp.mjs',
+  'm4-speech': './m4-speech.mjs',
+  'transformers.js': './transformers-js.mjs',
+})
 
 const { runtime, ...options } = JSON.parse(process.argv[2])
 let contender
@@ -13,15 +19,6 @@ const promptOf = (count, seed) => [
   1,
   ...Array.from({ length: count - 1 }, (_, i) => 3 + ((i * 7919 + seed * 104_729) % 2997)),
 ]
-
-async function timed(work) {
-  const cpu = process.cpuUsage()
-  const start = performance.now()
-  await work()
-  const ms = performance.now() - start
-  const { user, system } = process.cpuUsage(cpu)
-  return { ms, cpuMs: (user + system) / 1000 }
-}
 
 const OPERATIONS = Object.freeze({
   async load() {
@@ -34,6 +31,12 @@ const OPERATIONS = Object.freeze({
   async decode({ context, tokens, seed }) {
     await contender.prefill(promptOf(context, seed))
     return timed(() => contender.decode(tokens))
+  },
+  /** Raw 16 kHz samples in a file, text and time out. */
+  transcribe({ path, ...args }) {
+    const bytes = readFileSync(path)
+    const samples = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
+    return timed(() => contender.transcribe(samples, args))
   },
   memory: () => memoryMb() ?? null,
   tokenize: ({ text }) => contender.tokenize(text),

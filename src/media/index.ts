@@ -1,5 +1,6 @@
 /** Media: bytes of sound and picture files to samples and dots, and back; motion at another rate. */
 
+export * from './clips.js'
 export { type DecodeImageOptions, decodeImage, encodePng, MAX_PICTURE_DOTS, type Picture } from './image.js'
 export {
   IMAGEBIND_MOTION,

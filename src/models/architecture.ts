@@ -8,19 +8,9 @@ import { type ForeignConfig, foreignConfig, foreignRandom } from './foreign.js'
 import { fuyuPatchGraph } from './fuyu.js'
 import { IMAGEBIND_ARCHITECTURES } from './imagebind/architecture.js'
 import type { QuantisationPlan } from './linear.js'
-import {
-  type LlamaConfig,
-  LORA_SITE_PATHS,
-  type LoraSite,
-  llamaConfig,
-  llamaDecoderGraph,
-  llamaEmbedGraph,
-  llamaShapes,
-  llamaWeights,
-  loraSites,
-  padHeads,
-} from './llama.js'
+import { LORA_SITE_PATHS, type LoraSite, llamaDecoderGraph, llamaEmbedGraph, loraSites } from './llama.js'
 import { llamaPromptGraph } from './llama-prompt.js'
+import { type LlamaConfig, llamaConfig, llamaShapes, llamaWeights, padHeads } from './llama-weights.js'
 import { logMelGraph, WHISPER_LOG_MEL } from './log-mel.js'
 import {
   arrangePersimmon,

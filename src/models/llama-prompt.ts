@@ -10,7 +10,7 @@
 import { DTYPES } from '../core/dtypes.js'
 import { type Graph, GraphBuilder, type Scope, type Value } from '../graph/index.js'
 import { linear, linearKindOf, type QuantisationPlan } from './linear.js'
-import type { LlamaConfig } from './llama.js'
+import type { LlamaConfig } from './llama-weights.js'
 import { need } from './transformer.js'
 import type { WeightTensor } from './weights.js'
 

@@ -6,8 +6,9 @@ import { type HostTensor, hostTensor, int64Tensor } from '../../core/tensor.js'
 import { openEngine } from '../../engine/index.js'
 import type { Engine, Session } from '../../engine/types.js'
 import { encodeModel, type Graph } from '../../graph/index.js'
+import { clipSpans, clipTimes } from '../../media/clips.js'
 import { encodeWav16, soundChannels } from '../../media/index.js'
-import { clipSpans, clipTimes, fbankFrontEndGraph, imageFrontEndGraph, videoFrontEndGraph } from './index.js'
+import { fbankFrontEndGraph, imageFrontEndGraph, videoFrontEndGraph } from './index.js'
 
 let engine: Engine
 const sessions: Session[] = []

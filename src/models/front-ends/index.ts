@@ -1,6 +1,5 @@
-/** Front ends: pictures, clips of video and sounds as graphs, each with where its clips lie. */
+/** Front ends: pictures, clips of video and sounds as graphs. Where the clips lie: `media/clips.ts`. */
 
-export * from './clips.js'
 export * from './fbank.js'
 export * from './image.js'
 export * from './video.js'

@@ -5,7 +5,7 @@
  * @reference facebookresearch/pytorchvideo@28fe037:pytorchvideo/data/clip_sampling.py `ConstantClipsPerVideoSampler`
  */
 
-import { M4Error } from '../../core/errors.js'
+import { M4Error } from '../core/errors.js'
 
 export interface ClipPlan {
   /** Length of a clip, s. */

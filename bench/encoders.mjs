@@ -1,0 +1,93 @@
+/** Command line of the benchmark of encoders and generators: `npm run bench:encoders -- [parts] [options]`. */
+
+import { spawnSync } from 'node:child_process'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { openEngine } from '../dist/engine/index.js'
+import { openResult } from './lib/results.mjs'
+import { say } from './lib/say.mjs'
+import { SPEECH_PROTOCOL, speech } from './lib/speech.mjs'
+import { UNET_PROTOCOL, unet } from './lib/unet.mjs'
+import { VIT_PROTOCOL, vit } from './lib/vit.mjs'
+import { VITS_PROTOCOL, vits } from './lib/vits.mjs'
+import { report } from './report.mjs'
+
+const PARTS = Object.freeze({
+  vit: { protocol: VIT_PROTOCOL, run: vit },
+  vits: { protocol: VITS_PROTOCOL, run: vits },
+  unet: { protocol: UNET_PROTOCOL, run: unet },
+  whisper: { protocol: SPEECH_PROTOCOL, run: speech },
+})
+
+const HELP = `npm run bench:encoders -- [parts] [options]
+
+parts: ${Object.keys(PARTS).join(', ')}; default: all of them, then the report. What was stopped goes on where it was.
+  --rounds <n>    rounds of each part (default 5)
+  --threads <n>   threads of every contender (default 2)
+  --fresh         forget what was measured today
+  --install       install what only the benchmark needs (@huggingface/transformers and a q8 Whisper beside llama.cpp) in bench/node_modules
+
+Models of random weights (11 GB) and the Whisper export are written below M4FM_HOME/bench/encoders when they are missing: minutes, once.
+`
+
+function fail(message) {
+  process.stderr.write(`bench: ${message}\n\n${HELP}`)
+  process.exit(2)
+}
+
+function parse() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        rounds: { type: 'string', default: '5' },
+        threads: { type: 'string', default: '2' },
+        fresh: { type: 'boolean', default: false },
+        install: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    })
+  } catch (error) {
+    return fail(error.message)
+  }
+}
+
+function whole(name, text) {
+  const value = Number(text)
+  return Number.isInteger(value) && value > 0
+    ? value
+    : fail(`--${name}: expected a whole number above 0, got "${text}".`)
+}
+
+const { values, positionals } = parse()
+if (values.help) {
+  process.stdout.write(HELP)
+  process.exit(0)
+}
+const unknown = positionals.find((part) => !Object.hasOwn(PARTS, part))
+if (unknown) fail(`unknown part "${unknown}".`)
+const parts = positionals.length ? positionals : Object.keys(PARTS)
+const rounds = whole('rounds', values.rounds)
+const threads = whole('threads', values.threads)
+if (values.install) {
+  const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund'], {
+    cwd: fileURLToPath(new URL('.', import.meta.url)),
+    stdio: 'inherit',
+    shell: process.platform === 'win32',
+  })
+  if (status !== 0) process.exit(status ?? 1)
+}
+if (threads > availableParallelism())
+  say(`${threads} threads on ${availableParallelism()} cores: speeds will not mean much.`)
+
+const protocol = { threads, rounds, parts: Object.fromEntries(parts.map((part) => [part, PARTS[part].protocol])) }
+const { data, save } = openResult('encoders', protocol, { fresh: values.fresh })
+const engine = await openEngine({ backend: 'ffi', threads })
+for (const part of parts) {
+  data[part] ??= {}
+  await PARTS[part].run({ engine, threads, rounds, data: data[part], save })
+}
+save(true)
+report()
+process.exit(0)
