@@ -36,6 +36,15 @@ function table(header, rows) {
 
 const bullets = (lines) => lines.map((line) => `- ${line}`).join('\n')
 
+/** Others’ work at the same time spoils speeds, and not evenly: one waiting thread holds up a whole product. Our own threads count too. */
+function quietness({ protocol, data }) {
+  const highest = Math.max(...data.rounds.map(({ loadAverage }) => loadAverage))
+  const words = `Load average before the rounds: at most ${highest.toFixed(1)}`
+  return highest > protocol.threads + 1
+    ? `**The machine was busy: these speeds do not count.** ${words}.`
+    : `${words}.`
+}
+
 function speedSection({ protocol, data }) {
   const rates = (name, measure) => data.rounds.map((round) => round[name][measure].tokensPerSecond)
   // The best round is the fastest; a median next to it says how steady the machine was.
@@ -65,7 +74,7 @@ function speedSection({ protocol, data }) {
       ],
       rows,
     ),
-    'Medians over the rounds, the best round in brackets.',
+    `Medians over the rounds, the best round in brackets. ${quietness({ protocol, data })}`,
     ...(goals.length
       ? [
           table(
@@ -102,7 +111,7 @@ function memorySection({ protocol, data }) {
     .filter((quantisation) => protocol.contenders.includes(m4Name(quantisation, true)))
     .map((quantisation) => flashRow(quantisation, of))
   return [
-    `${protocol.load}. ${protocol.memory}; first run: ${protocol.firstRun}. ${data.rounds.length} rounds.`,
+    `${protocol.load}. ${protocol.memory}; first run: ${protocol.firstRun}. ${data.rounds.length} rounds. ${quietness({ protocol, data })}`,
     table(
       [
         '',
