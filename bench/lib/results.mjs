@@ -84,3 +84,14 @@ export function writeReadme(text) {
   writeFileSync(`${FOLDER}README.md.tmp`, text)
   renameSync(`${FOLDER}README.md.tmp`, `${FOLDER}README.md`)
 }
+
+/** Replaces what stands between the marks in the project's README. */
+export function writeReadmeBlock(text) {
+  const path = `${ROOT}README.md`
+  const [begin, end] = ['<!-- results:begin -->', '<!-- results:end -->']
+  const readme = readFileSync(path, 'utf8')
+  const [before, rest] = readme.split(begin)
+  if (rest === undefined || !rest.includes(end)) throw new Error(`README.md lacks the marks ${begin} and ${end}.`)
+  writeFileSync(`${path}.tmp`, `${before}${begin}\n${text}${end}${rest.split(end)[1]}`)
+  renameSync(`${path}.tmp`, path)
+}
