@@ -26,7 +26,8 @@ export async function accuracy({ threads, samples, only, fresh }) {
     samples,
     labels: `4 examples in the prompt, drawn from other rows than the samples; calibrated on ${CALIBRATION_TEXTS} more texts whose labels are not read`,
     match: 'MiniLM, nearest description by cosine, no examples',
-    speech: 'lower case, punctuation removed, hyphens split; errors summed over all words',
+    speech:
+      'lower case, punctuation removed, hyphens split, numerals as they come ("15th" for "fifteenth" is an error); errors summed over all words',
     quantisations,
   }
   const result = openResult('accuracy', protocol, { fresh })

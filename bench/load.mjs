@@ -1,5 +1,6 @@
 /** Part `memory`: time to load and memory after loading and after the first run, every load in a fresh process. */
 
+import { loadavg } from 'node:os'
 import { startContender } from './lib/child.mjs'
 import { llamaName, m4Name } from './lib/contenders.mjs'
 import { flashedImageOf, ggufOf, imageOf } from './lib/prepare.mjs'
@@ -41,7 +42,7 @@ export async function memory({ rounds, threads, llama, only, fresh }) {
   data.rounds ??= []
   for (const { options } of contenders) await options()
   while (data.rounds.length < rounds) {
-    const taken = {}
+    const taken = { loadAverage: loadavg()[0] }
     for (const { name, options } of contenders) {
       const contender = startContender({ threads, contextTokens: 1024, ...(await options()) })
       try {

@@ -1,7 +1,7 @@
 /** Part `report`: `results/README.md` from the newest result of each part. */
 
 import { GGUFS, llamaName, m4Name, PERPLEXITY_GOALS, QUANTISATIONS, SPEED_GOALS } from './lib/contenders.mjs'
-import { latestResults, writeReadme } from './lib/results.mjs'
+import { latestResults, writeReadme, writeReadmeBlock } from './lib/results.mjs'
 import { say } from './lib/say.mjs'
 import { median, minimum } from './lib/stats.mjs'
 
@@ -20,7 +20,48 @@ export function report() {
   writeReadme(
     `# Benchmark results\n\nWritten by \`npm run bench:engine -- report\`; do not edit.\n\n${sections.join('\n\n')}\n`,
   )
-  say(`report: ${sections.length} parts`)
+  writeReadmeBlock(summary(results))
+  say(`report: ${sections.length} parts, and the block in README.md`)
+}
+
+/** The few lines that the project's README shows: what was compared, the number, where the rest stands. */
+function summary(results) {
+  const rows = []
+  const speed = results.get('speed')
+  if (speed) {
+    const rates = (name, measure) => speed.data.rounds.map((round) => round[name][measure].tokensPerSecond)
+    for (const goal of SPEED_GOALS) {
+      if (!speed.protocol.contenders.includes(goal.ours) || !speed.protocol.contenders.includes(goal.theirs)) continue
+      const [ours, theirs] = [goal.ours, goal.theirs].map((name) => median(rates(name, goal.measure)).toFixed(0))
+      const [what, compared, ratio] = goalRow(goal, speed.data.rounds, rates)
+      rows.push([what, compared, `${ratio} (${ours} / ${theirs} tokens/s)`])
+    }
+  }
+  const memory = results.get('memory')
+  if (memory) {
+    const anonymous = (name) => median(memory.data.rounds.map((round) => round[name].afterLoad.anonymousMb)).toFixed(0)
+    const [built, flashed] = [m4Name('int4'), m4Name('int4', true)].map(anonymous)
+    rows.push([
+      'anonymous memory after load',
+      'm4 int4, built / flashed',
+      `${(built / flashed).toFixed(1)} (${built} / ${flashed} MB)`,
+    ])
+  }
+  const perplexity = results.get('perplexity')
+  for (const quantisation of perplexity ? Object.keys(PERPLEXITY_GOALS) : []) {
+    const changes = Object.values(perplexity.data).flatMap((text) => {
+      const [ours, theirs] = [text[m4Name(quantisation)], text[llamaName('iq2')]]
+      return ours && theirs ? [`${((ours.perplexity / theirs.perplexity - 1) * 100).toFixed(2)} %`] : []
+    })
+    rows.push([
+      `perplexity, ${quantisation}`,
+      'against llama.cpp on the source file (PTB, AG News)',
+      changes.join(', '),
+    ])
+  }
+  const { date, machine } = results.values().next().value
+  const origin = `Measured ${date} on ${machine.cpu}, ${machine.cores} cores; 2 threads, interleaved. All of it, with protocol and raw rounds: [bench/results](bench/results/README.md).`
+  return `## Measured\n\n${table(['what', 'compared', 'ratio or change'], rows)}\n\n${origin}\n`
 }
 
 function origin({ name, date, commit, complete, machine }) {
@@ -35,6 +76,13 @@ function table(header, rows) {
 }
 
 const bullets = (lines) => lines.map((line) => `- ${line}`).join('\n')
+
+/** Others’ work at the same time spoils speeds, and not evenly: one waiting thread holds up a whole product. Our own threads count too. */
+function quietness({ protocol, data }) {
+  const highest = Math.max(...data.rounds.map(({ loadAverage }) => loadAverage))
+  const words = `Load average before the rounds: at most ${highest.toFixed(1)}`
+  return highest > protocol.threads + 1 ? `**The machine was busy: these speeds do not count.** ${words}.` : `${words}.`
+}
 
 function speedSection({ protocol, data }) {
   const rates = (name, measure) => data.rounds.map((round) => round[name][measure].tokensPerSecond)
@@ -65,7 +113,7 @@ function speedSection({ protocol, data }) {
       ],
       rows,
     ),
-    'Medians over the rounds, the best round in brackets.',
+    `Medians over the rounds, the best round in brackets. ${quietness({ protocol, data })}`,
     ...(goals.length
       ? [
           table(
@@ -102,7 +150,7 @@ function memorySection({ protocol, data }) {
     .filter((quantisation) => protocol.contenders.includes(m4Name(quantisation, true)))
     .map((quantisation) => flashRow(quantisation, of))
   return [
-    `${protocol.load}. ${protocol.memory}; first run: ${protocol.firstRun}. ${data.rounds.length} rounds.`,
+    `${protocol.load}. ${protocol.memory}; first run: ${protocol.firstRun}. ${data.rounds.length} rounds. ${quietness({ protocol, data })}`,
     table(
       [
         '',

@@ -1,5 +1,6 @@
 /** Part `speed`: decode and prefill, contenders interleaved round by round so that all see the same moods of the machine. */
 
+import { loadavg } from 'node:os'
 import { startContender } from './lib/child.mjs'
 import { llamaName, m4Name } from './lib/contenders.mjs'
 import { ggufOf, imageOf } from './lib/prepare.mjs'
@@ -64,7 +65,7 @@ export async function speed({ rounds, threads, llama, only, fresh }) {
     }
     while (data.rounds.length < rounds) {
       const round = data.rounds.length
-      const taken = {}
+      const taken = { loadAverage: loadavg()[0] }
       for (const { name, contender } of running) taken[name] = await measure(contender, round)
       data.rounds.push(taken)
       result.save(data.rounds.length >= rounds)
@@ -93,6 +94,7 @@ async function measure(contender, round) {
 
 const summary = (taken) =>
   Object.entries(taken)
+    .filter(([, measured]) => measured.decode)
     .map(
       ([name, { decode, prefill512 }]) =>
         `${name} ${decode.tokensPerSecond.toFixed(1)}/${prefill512.tokensPerSecond.toFixed(0)}`,

@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -21,12 +21,21 @@ export function ensureInstalled() {
 /** Compiles when a source is newer than the last build. */
 export function ensureBuilt() {
   const newest = newestMs(join(ROOT, 'src'))
-  if (mtimeMs(STAMP) >= newest) return
+  if (builtUpTo() >= newest) return
   process.stderr.write('Compiling: npm run build\n')
   npm(['run', '--silent', 'build'])
-  writeFileSync(STAMP, '')
-  // What changed while the compiler ran must be seen next time.
-  utimesSync(STAMP, new Date(), new Date(newest))
+  // The time read before the compiler ran: what changed meanwhile is seen next time.
+  writeFileSync(STAMP, String(newest))
+}
+
+/** Newest change of a source that `dist` has, ms. */
+function builtUpTo() {
+  try {
+    return Number(readFileSync(STAMP, 'utf8'))
+  } catch (error) {
+    if (error.code === 'ENOENT') return 0
+    throw error
+  }
 }
 
 /** npm keeps a copy of the lock file in node_modules; contents are compared, since times change with every checkout. */

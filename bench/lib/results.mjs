@@ -21,12 +21,17 @@ export function machineFacts() {
   }
 }
 
-function commit() {
+/** The commit, for readers; and the state of `src`, which decides whether measurements may go on: a commit elsewhere does not matter. */
+function sourceState() {
   const git = (...args) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim()
   try {
-    return git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain', '--', 'src') ? ' + uncommitted' : '')
+    const changed = git('status', '--porcelain', '--', 'src') ? ' + uncommitted' : ''
+    return {
+      commit: git('rev-parse', '--short=12', 'HEAD') + changed,
+      sources: git('rev-parse', '--short=12', 'HEAD:src') + changed,
+    }
   } catch {
-    return 'unknown'
+    return { commit: 'unknown', sources: 'unknown' }
   }
 }
 
@@ -34,17 +39,18 @@ const today = () => new Date().toISOString().slice(0, 10)
 const pathOf = (part, date = today()) => `${FOLDER}${date}-${part}.json`
 
 /**
- * The result of `part` to write into: today's with the same protocol goes on, anything else starts anew.
+ * The result of `part` to write into: today's with the same protocol and sources goes on, anything else starts anew.
  * @returns `data` to fill and `save()`, which writes the whole file or nothing
  */
 export function openResult(part, protocol, { fresh = false } = {}) {
   mkdirSync(FOLDER, { recursive: true })
   const path = pathOf(part)
   const old = !fresh && existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined
-  const continues = old && JSON.stringify(old.protocol) === JSON.stringify(protocol) && old.commit === commit()
+  const state = sourceState()
+  const continues = old && JSON.stringify(old.protocol) === JSON.stringify(protocol) && old.sources === state.sources
   const result = continues
     ? old
-    : { part, date: today(), commit: commit(), machine: machineFacts(), protocol, complete: false, data: {} }
+    : { part, date: today(), ...state, machine: machineFacts(), protocol, complete: false, data: {} }
   return {
     data: result.data,
     continues: Boolean(continues),
@@ -77,4 +83,15 @@ export function latestResults() {
 export function writeReadme(text) {
   writeFileSync(`${FOLDER}README.md.tmp`, text)
   renameSync(`${FOLDER}README.md.tmp`, `${FOLDER}README.md`)
+}
+
+/** Replaces what stands between the marks in the project's README. */
+export function writeReadmeBlock(text) {
+  const path = `${ROOT}README.md`
+  const [begin, end] = ['<!-- results:begin -->', '<!-- results:end -->']
+  const readme = readFileSync(path, 'utf8')
+  const [before, rest] = readme.split(begin)
+  if (rest === undefined || !rest.includes(end)) throw new Error(`README.md lacks the marks ${begin} and ${end}.`)
+  writeFileSync(`${path}.tmp`, `${before}${begin}\n${text}${end}${rest.split(end)[1]}`)
+  renameSync(`${path}.tmp`, path)
 }

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import type { LibraryHandle } from 'koffi'
 import { M4Error } from '../../core/errors.js'
 import { bindOrtApi, type Koffi, type OrtApi } from './api.js'
+import { keepForEver } from './keep.js'
 
 /** The table in `api.ts` was verified by running against this release. */
 export const VERIFIED_RELEASE = '1.30'
@@ -19,8 +20,7 @@ const LIBRARY_NAMES: Readonly<Record<string, readonly string[]>> = Object.freeze
 /** Kernels recurse and place buffers on the stack; koffi's default of 128 KB is too small for them. */
 const ASYNC_STACK_BYTES = 8 << 20
 
-// koffi unloads a library once its handle is garbage-collected, and the next call then jumps into nothing.
-let keptForEver: LibraryHandle | undefined
+let loaded: LibraryHandle | undefined
 
 export interface OrtLibrary {
   readonly koffi: Koffi
@@ -60,11 +60,11 @@ export async function loadLibrary(): Promise<OrtLibrary> {
   }
   enlargeStack(koffi)
   try {
-    keptForEver ??= koffi.load(path)
+    loaded ??= keepForEver(koffi.load(path))
   } catch (cause) {
     throw unavailable(`${path} cannot be loaded: ${(cause as Error).message}.`, cause)
   }
-  const bound = bindOrtApi(koffi, keptForEver)
+  const bound = bindOrtApi(koffi, loaded)
   if (!bound?.version.startsWith(`${VERIFIED_RELEASE}.`))
     throw unavailable(
       `the function table was verified against ONNX Runtime ${VERIFIED_RELEASE}, but ${path} is ${bound?.version ?? 'older than 1.22'}.`,
