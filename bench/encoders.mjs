@@ -23,6 +23,7 @@ const PARTS = Object.freeze({
 const HELP = `npm run bench:encoders -- [parts] [options]
 
 parts: ${Object.keys(PARTS).join(', ')}; default: all of them, then the report. What was stopped goes on where it was.
+       Some of them: a result of their own, and no report.
   --rounds <n>    rounds of each part (default 5)
   --threads <n>   threads of every contender (default 2)
   --fresh         forget what was measured today
@@ -81,13 +82,16 @@ if (values.install) {
 if (threads > availableParallelism())
   say(`${threads} threads on ${availableParallelism()} cores: speeds will not mean much.`)
 
+// A part alone must not take the place of the whole.
+const name = ['encoders', ...positionals].join('-')
 const protocol = { threads, rounds, parts: Object.fromEntries(parts.map((part) => [part, PARTS[part].protocol])) }
-const { data, save } = openResult('encoders', protocol, { fresh: values.fresh })
+const { data, save } = openResult(name, protocol, { fresh: values.fresh })
 const engine = await openEngine({ backend: 'ffi', threads })
 for (const part of parts) {
   data[part] ??= {}
+  if (data[part].rounds?.length >= rounds) continue
   await PARTS[part].run({ engine, threads, rounds, data: data[part], save })
 }
 save(true)
-report()
+if (positionals.length === 0) report()
 process.exit(0)

@@ -23,7 +23,7 @@ parts: ${Object.keys(PARTS).join(', ')}; default: all of them. Each can be stopp
   --samples <n>   texts of each set for accuracy (default 200)
   --rebuild       build the images again first: those of an older recipe are not noticed
   --fresh         forget what was measured today
-  --install       install what only the benchmark needs (llama.cpp, a FLAC decoder; 0.7 GB on disk) in bench/node_modules
+  --install       install what only the benchmarks need (llama.cpp, Transformers.js, a FLAC decoder; 1.3 GB on disk) in bench/node_modules
 
 Images and re-encoded GGUF files are made below M4FM_HOME when they are missing (about 12 GB in all).
 `

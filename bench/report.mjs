@@ -1,6 +1,8 @@
 /** Part `report`: `results/README.md` from the newest result of each part. */
 
 import { GGUFS, llamaName, m4Name, PERPLEXITY_GOALS, QUANTISATIONS, SPEED_GOALS } from './lib/contenders.mjs'
+import { encoderRows, encodersSection } from './lib/encoders-report.mjs'
+import { bullets, table } from './lib/markdown.mjs'
 import { latestResults, writeReadme, writeReadmeBlock } from './lib/results.mjs'
 import { say } from './lib/say.mjs'
 import { median, minimum } from './lib/stats.mjs'
@@ -10,6 +12,7 @@ const SECTIONS = Object.freeze({
   memory: { title: 'Load time and memory', body: memorySection },
   perplexity: { title: 'Perplexity', body: perplexitySection },
   accuracy: { title: 'Accuracy', body: accuracySection },
+  encoders: { title: 'Encoders and generators', body: encodersSection },
 })
 
 export function report() {
@@ -59,6 +62,7 @@ function summary(results) {
       changes.join(', '),
     ])
   }
+  if (results.has('encoders')) rows.push(...encoderRows(results.get('encoders')))
   const { date, machine } = results.values().next().value
   const origin = `Measured ${date} on ${machine.cpu}, ${machine.cores} cores; 2 threads, interleaved. All of it, with protocol and raw rounds: [bench/results](bench/results/README.md).`
   return `## Measured\n\n${table(['what', 'compared', 'ratio or change'], rows)}\n\n${origin}\n`
@@ -69,13 +73,6 @@ function origin({ name, date, commit, complete, machine }) {
   const where = `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}, Node ${node}, ONNX Runtime ${onnxRuntime}`
   return `${date}, commit ${commit}, [raw data](${name})${complete ? '' : ' (**not complete**)'}. ${where}.`
 }
-
-function table(header, rows) {
-  const line = (cells) => `| ${cells.join(' | ')} |`
-  return [line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n')
-}
-
-const bullets = (lines) => lines.map((line) => `- ${line}`).join('\n')
 
 /** Others’ work at the same time spoils speeds, and not evenly: one waiting thread holds up a whole product. Our own threads count too. */
 function quietness({ protocol, data }) {

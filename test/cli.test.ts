@@ -8,7 +8,7 @@ import { writeSafetensors } from '../src/checkpoint/index.js'
 import { COMMANDS } from '../src/cli/commands.js'
 import { type HostTensor, hostTensor, normalSource } from '../src/core/index.js'
 import { findRecipe } from '../src/firmware/recipes.js'
-import { decodeWav, encodeWav16 } from '../src/media/index.js'
+import { decodeWav, encodePng, encodeWav16 } from '../src/media/index.js'
 import { ensureCompiled, ROOT, runCli } from './helpers/cli.js'
 
 interface ErrorJson {
@@ -30,7 +30,20 @@ describe('help', () => {
   test('every command has an example and its exit codes', async () => {
     const names = Object.keys(COMMANDS)
     expect(names.sort()).toEqual(
-      ['build', 'chat', 'doctor', 'flash', 'import', 'inspect', 'ops', 'parity', 'pull', 'rollback', 'run', 'verify'].sort(),
+      [
+        'build',
+        'chat',
+        'doctor',
+        'flash',
+        'import',
+        'inspect',
+        'ops',
+        'parity',
+        'pull',
+        'rollback',
+        'run',
+        'verify',
+      ].sort(),
     )
     for (let i = 0; i < names.length; i += 2)
       for (const { code, stdout } of await Promise.all(names.slice(i, i + 2).map((name) => m4fm(name, '--help')))) {
@@ -83,6 +96,8 @@ describe('an image from build to rollback', () => {
     expect(inspect.json()).toMatchObject({ digest, name: 'tiny-random', weights: 'random' })
     expect(verify.json()).toMatchObject({ ok: true, digest })
     const [ops, text] = await both(m4fm('ops', 'tiny-random', '--json'), m4fm('inspect', 'tiny-random'))
+    const standard = (await m4fm('ops', 'standard', '--json')).json<{ types: string[] }>()
+    expect(standard.types.length).toBeLessThanOrEqual(39)
     const census = ops.json<{ types: string[]; counts: Record<string, number>; total: number }>()
     expect(census).toMatchObject({ withoutSubgraphs: expect.any(Object) })
     expect(census.total).toBe(Object.values(census.counts).reduce((a, b) => a + b, 0))
@@ -132,6 +147,11 @@ describe('run', () => {
     const wav = join(home, 'noise.wav')
     const samples = Float32Array.from({ length: 16_000 }, (_, i) => Math.sin(i * i * 1e-5) / 2)
     await writeFile(wav, encodeWav16(samples, 16_000))
+    const picture = join(home, 'dots.png')
+    await writeFile(picture, await encodePng({ data: new Uint8Array(3 * 40 * 30).fill(90), width: 40, height: 30 }))
+    const motion = join(home, 'motion.csv')
+    const rows = Array.from({ length: 60 }, (_, n) => [n / 400, n, 1, 2, 3, 4, 5].join(','))
+    await writeFile(motion, ['t,ax,ay,az,gx,gy,gz', ...rows, ''].join('\n'))
     const cases: readonly (readonly [readonly string[], number, readonly string[]])[] = [
       [['generate', 'a b', '--max-tokens', '3'], 2, ['backbone']],
       [['complete', 'q', '--max-tokens', '3'], 2, ['backbone']],
@@ -140,6 +160,10 @@ describe('run', () => {
       [['embed', 'one'], 3, ['TXT']],
       [['similarity', 'one', 'two'], 3, ['TXT']],
       [['match', 'one', '--labels', 'a,b'], 3, ['TXT']],
+      [['match', picture, wav, '--labels', 'a,b'], 3, ['IMG', 'AUD-B', 'TXT']],
+      [['embed', motion, 'a text'], 3, ['IMU', 'TXT']],
+      [['retrieve', 'a', '--gallery', picture, '--gallery', 'a', '--top', '1'], 3, ['IMG', 'TXT']],
+      [['describe', picture, '--question', 'What?', '--max-tokens', '3'], 1, ['IMG', 'backbone']],
       [['speak', 'One. Two.', '--seed', '3', '--out', join(home, 'speech.wav')], 4, ['TTS']],
     ]
     for (let i = 0; i < cases.length; i += 2)
@@ -155,6 +179,7 @@ describe('run', () => {
             const { samples, sampleRateHz } = decodeWav(await readFile(join(home, 'speech.wav')))
             expect(samples[0]!.length / sampleRateHz).toBeCloseTo(output.durationS as number, 6)
           }
+          if (words[0] === 'retrieve') expect(output.results).toMatchObject([[{ index: 1 }]])
           if (words[0] === 'similarity') expect((output.similarities as number[][])[0]![0]).toBeCloseTo(1, 4)
         }),
       )
@@ -193,12 +218,22 @@ describe('run', () => {
   test('bad input has its exit code and says what to do', async () => {
     const text = join(home, 'not.wav')
     await writeFile(text, 'this is no sound')
+    const broken = join(home, 'broken.png')
+    await writeFile(broken, 'this is no picture')
+    const words = join(home, 'words.csv')
+    await writeFile(words, 't,x\n0,left\n')
     const cases: readonly (readonly [readonly string[], number, string])[] = [
       [['transcribe', text], 3, 'AUDIO_INVALID'],
       [['transcribe', join(home, 'none.wav')], 3, 'FILE_NOT_FOUND'],
       [['generate', 'hi', '--chat'], 2, 'NOT_AVAILABLE'],
       [['complete', ''], 2, 'EMPTY_INPUT'],
       [['generate', 'word '.repeat(400)], 2, 'CONTEXT_OVERFLOW'],
+      [['match', 'x', '--labels', 'a,a'], 2, 'USAGE'],
+      [['match', broken, '--labels', 'a,b'], 3, 'PICTURE_INVALID'],
+      [['match', join(home, 'none.png'), '--labels', 'a,b'], 3, 'FILE_NOT_FOUND'],
+      [['embed', words], 3, 'FORMAT_INVALID'],
+      [['retrieve', 'x'], 2, 'USAGE'],
+      [['describe', 'x'], 2, 'USAGE'],
       [['tell', 'x'], 2, 'UNKNOWN_NAME'],
       [['embed', 'x', '--labels', 'a,b'], 2, 'USAGE'],
       [['speak', 'x'], 2, 'USAGE'],

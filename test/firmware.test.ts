@@ -13,7 +13,7 @@ import { buildFirmware } from '../src/firmware/build.js'
 import { EMPTY_DEVICE, readDevice, type Slot, slotFolder } from '../src/firmware/device.js'
 import { type FlashOptions, flashImage, rollback } from '../src/firmware/flash.js'
 import { openImage, resolveImage } from '../src/firmware/image.js'
-import { canonicalJson, manifestDigest, parseManifest } from '../src/firmware/manifest.js'
+import { canonicalJson, manifestDigest, parseManifest, type Role } from '../src/firmware/manifest.js'
 import { findRecipe } from '../src/firmware/recipes.js'
 import { verifyImage } from '../src/firmware/verify.js'
 import { writeToyImage } from './helpers/toy-image.js'
@@ -94,6 +94,15 @@ describe('flash', () => {
     const other: Engine = { ...engine, backend: 'node' }
     expect((await flash('two', { engine: other })).prepacked).toBeUndefined()
     expect((await openImage(slotFolder(home, 'B'), { cpuKey: cpuKey(engine) })).prepacked).toBe(false)
+  })
+
+  test('only the modules that are named are prepacked', async () => {
+    expect((await flash('one', { prepackRoles: [] })).prepacked).toMatchObject({ graphs: [], bytes: 0 })
+    const all = (await flash('one')).prepacked!.graphs
+    const [role] = all[0]!.split('.')
+    const some = (await flash('one', { prepackRoles: [role as Role] })).prepacked!.graphs
+    expect(some).toEqual(all.filter((name) => name.startsWith(`${role}.`)))
+    expect(some.length).toBeGreaterThan(0)
   })
 
   test('a prepacked graph that gives other numbers is reported and not used', async () => {

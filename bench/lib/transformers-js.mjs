@@ -4,8 +4,8 @@ import { performance } from 'node:perf_hooks'
 
 const { pipeline, env } = await import('@huggingface/transformers')
 
-/** @param options `folder` and `model` below it, `dtype` (which files), `threads` */
-export async function openContender({ folder, model, dtype, threads }) {
+/** @param options `folder` and `model` below it, `dtype` (which files), `threads`, `generate` (what a multilingual model must be told) */
+export async function openContender({ folder, model, dtype, threads, generate = {} }) {
   env.allowRemoteModels = false
   env.localModelPath = folder
   const start = performance.now()
@@ -17,6 +17,6 @@ export async function openContender({ folder, model, dtype, threads }) {
   return {
     loadMs: performance.now() - start,
     version: `@huggingface/transformers ${env.version}`,
-    transcribe: async (samples) => (await transcriber(samples)).text.trim(),
+    transcribe: async (samples) => (await transcriber(samples, generate)).text.trim(),
   }
 }

@@ -1,8 +1,8 @@
 /** The U-Net of Stable Diffusion 1.5 (860 M weights): one denoising step of a picture of 512 × 512 dots. */
 
 import { normalSource } from '../../dist/core/random.js'
-import { configOf, randomModel } from './random-models.mjs'
 import { rate } from './peak.mjs'
+import { configOf, randomModel } from './random-models.mjs'
 import { say } from './say.mjs'
 import { timed } from './timed.mjs'
 

@@ -16,7 +16,7 @@ const PLANS = Object.freeze({
 export const VIT_PROTOCOL = Object.freeze({
   model: 'ImageBind vision, 32 layers of 1280, a picture of 224 dots as one clip; RANDOM weights',
   plans: PLANS,
-  peak: 'fp32 MatMul with constant weights in the same process and round, repeated to a quarter of the model’s work each; the best shape is the peak',
+  peak: 'fp32 MatMul with constant weights in the same process and round, results in bound memory, repeated to a quarter of the model’s work each; the shape that is best over all rounds is the peak; CPU time counts both threads, also waiting ones',
   gflops: 'two operations a multiply-accumulate, counted from the graph (frames of a still picture twice, as it runs)',
   pictures: 8,
 })

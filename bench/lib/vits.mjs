@@ -1,7 +1,7 @@
 /** VITS at the size of facebook/mms-tts-eng: how long a sentence takes, as a share of how long it lasts. */
 
-import { int64Tensor } from '../../dist/core/tensor.js'
 import { normalSource } from '../../dist/core/random.js'
+import { int64Tensor } from '../../dist/core/tensor.js'
 import { configOf, randomModel } from './random-models.mjs'
 import { say } from './say.mjs'
 import { timed } from './timed.mjs'
@@ -11,7 +11,8 @@ const PLANS = Object.freeze({ fp32: { default: 'fp32' } })
 const SENTENCES = Object.freeze({ short: 61, long: 241 })
 
 export const VITS_PROTOCOL = Object.freeze({
-  model: 'VITS, sizes of facebook/mms-tts-eng (text encoder, stochastic durations, flow, HiFi-GAN at 16 kHz); RANDOM weights',
+  model:
+    'VITS, sizes of facebook/mms-tts-eng (text encoder, stochastic durations, flow, HiFi-GAN at 16 kHz); RANDOM weights',
   sentences: SENTENCES,
   durations:
     'the graph that finds durations is run and timed; spoken are 2 or 3 frames of 16 ms a symbol, since random weights find no sensible ones',

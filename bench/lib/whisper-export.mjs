@@ -75,7 +75,10 @@ function mergedDecoder(config, weights) {
   const [first, next] = [true, false].map((isFirst) => decoderBranch(config, weights, isFirst))
   const flag = { name: 'use_cache_branch', dtype: 'bool', dims: [1] }
   // Shapes of caches must be told in full: transformers.js makes empty ones of them.
-  const inputs = [...first.inputs, ...next.inputs.filter(({ name }) => !first.inputs.some((each) => each.name === name))]
+  const inputs = [
+    ...first.inputs,
+    ...next.inputs.filter(({ name }) => !first.inputs.some((each) => each.name === name)),
+  ]
   const outputs = first.outputs
   return {
     ...first,
@@ -106,10 +109,13 @@ function decoderBranch(config, weights, isFirst) {
   const g = new GraphBuilder(isFirst ? 'first' : 'next')
   const ctx = { weights, plan: EXACT, normEpsilon: 1e-5 }
   const headDims = (length) => ['batch_size', heads, length, width / heads]
-  const past = (l, part, kind) => g.input(`past_key_values.${l}.${part}.${kind}`, 'float32', headDims(`${part}_sequence_length`))
+  const past = (l, part, kind) =>
+    g.input(`past_key_values.${l}.${part}.${kind}`, 'float32', headDims(`${part}_sequence_length`))
   const ids = g.input('input_ids', 'int64', ['batch_size', 'T'])
   const heard = isFirst ? crossOf(g, ctx, config) : undefined
-  const caches = Array.from({ length: decoderLayers }, (_, l) => ['key', 'value'].map((kind) => past(l, 'decoder', kind)))
+  const caches = Array.from({ length: decoderLayers }, (_, l) =>
+    ['key', 'value'].map((kind) => past(l, 'decoder', kind)),
+  )
   const embed = vector(g, need(weights, 'dec/embed'), 'embed')
   const start = g.op('Shape', [caches[0][0]], { start: 2, end: 3 }, 'start')
   const end = g.op('Add', [start, g.op('Shape', [ids], { start: 1, end: 2 }, 'count')], {}, 'end')
@@ -205,7 +211,9 @@ function descriptions({ width, heads, encoderLayers, decoderLayers, vocabulary, 
       max_target_positions: facts.textContext,
       decoder_start_token_id: start,
       ...ids,
-      'transformers.js_config': { use_external_data_format: { 'encoder_model.onnx': 1, 'decoder_model_merged.onnx': 1 } },
+      'transformers.js_config': {
+        use_external_data_format: { 'encoder_model.onnx': 1, 'decoder_model_merged.onnx': 1 },
+      },
     },
     'generation_config.json': {
       ...ids,

@@ -5,7 +5,7 @@ import { formatMs, plural, table } from './print.js'
 import { formatBytes } from './progress.js'
 
 /** Tasks whose answer comes piece by piece; the rest is printed when it is whole. */
-export const STREAMED: ReadonlySet<Task> = new Set(['generate', 'complete', 'listen'])
+export const STREAMED: ReadonlySet<Task> = new Set(['generate', 'complete', 'listen', 'describe'])
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`
 
@@ -28,10 +28,21 @@ const ANSWERS: Readonly<{ [T in Task]: (output: Outputs[T]) => string }> = Objec
   match: ({ matches }) =>
     matches
       .map(({ label, scores }) => {
-        const rest = scores.map((score) => `${score.label} ${score.similarity.toFixed(3)}`).join(', ')
+        const rest = scores
+          .map(({ label: name, similarity, probability }) =>
+            probability === undefined
+              ? `${name} ${similarity.toFixed(3)}`
+              : `${name} ${percent(probability)}, cosine ${similarity.toFixed(3)}`,
+          )
+          .join(', ')
         return `${label}  (${rest})`
       })
       .join('\n'),
+  retrieve: ({ results }) =>
+    results
+      .map((row) => row.map(({ index, similarity }) => `${index} ${similarity.toFixed(3)}`).join('\n'))
+      .join('\n\n'),
+  describe: ({ text }) => text,
   paint: ({ width, height }) => `a picture of ${width} × ${height} dots`,
   speak: ({ durationS, sampleRateHz, sentences, unspoken }) =>
     [

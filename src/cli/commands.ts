@@ -63,6 +63,10 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
     about: 'Make a firmware image from a recipe; pulls what is missing.',
     options: [
       { flags: '--quant <name>', about: 'quantisation of the backbone, e.g. int8 (see --list)' },
+      {
+        flags: '--from <dir>',
+        about: 'take files from here where they are there, laid out as on the Hugging Face hub',
+      },
       { flags: '--random', about: 'random weights at full size, nothing downloaded: to measure size and speed' },
       { flags: '--out <dir>', about: 'folder of the image (default: images/NAME in the home folder)' },
       { flags: '--list', about: 'list the recipes and their quantisations' },
@@ -90,7 +94,12 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
   flash: {
     operands: '<image>',
     about: 'Install an image into the free slot: verify, prepack for this CPU, self-test, switch over.',
-    options: [],
+    options: [
+      {
+        flags: '--prepack <modules>',
+        about: 'prepack only these, e.g. backbone,TXT, or none: prepacked weights take twice their disk space again',
+      },
+    ],
     example: 'm4fm flash lite',
     exits: [3, 4],
     load: () => import('./commands/flash.js'),
@@ -107,11 +116,13 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
     operands: '[image-or-input...]',
     about:
       'Ask an image once. The first argument is the image if it names one (a folder, a built recipe, `device`); ' +
-      'default: the active slot, else `lite`. The rest is the input: text, or WAV files for transcribe and listen.',
+      'default: the active slot, else `lite`. The rest is the input: text, WAV files for transcribe and listen; embed, similarity, match, retrieve and describe also ' +
+      'take pictures, WAV and CSV (motion), told by how their names end.',
     options: [
       {
         flags: '--task <task>',
-        about: 'generate, complete, classify, transcribe, listen, embed, similarity, match, speak or paint',
+        about:
+          'generate, complete, classify, transcribe, listen, describe, embed, similarity, match, retrieve, speak or paint',
       },
       { flags: '--image <image>', about: 'the image; all arguments are then input' },
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
@@ -139,6 +150,14 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
       { flags: '--sampler <name>', about: 'paint: ddim or pndm' },
       { flags: '--width <n>', about: 'paint: dots, a multiple of 8' },
       { flags: '--height <n>', about: 'paint: dots, a multiple of 8' },
+      {
+        flags: '--gallery <item>',
+        about: 'retrieve: what is searched, a text, a file or a .txt of lines; may be repeated',
+        repeatable: true,
+      },
+      { flags: '--top <n>', about: 'retrieve: how many are given (default 10)' },
+      { flags: '--question <text>', about: 'describe: default What is this?' },
+      { flags: '--rate <hz>', about: 'samples a second of motion; default: the first column is the time in s' },
       { flags: '--mean', about: 'embed, similarity, match: take the mean over windows of a long text' },
       ...DECODING,
     ],

@@ -125,6 +125,8 @@ const ESSENCE: Readonly<{ [T in Task]: (output: Outputs[T]) => unknown }> = Obje
   similarity: ({ similarities }) => ({ similarities }),
   embed: ({ embeddings }) => ({ embeddings }),
   match: ({ matches }) => ({ matches }),
+  retrieve: ({ results }) => ({ results }),
+  describe: ({ text }) => ({ text }),
   paint: ({ width, height }) => ({ width, height }),
   speak: ({ durationS, sentences }) => ({ durationS, sentences: sentences.map(({ text }) => text) }),
 })

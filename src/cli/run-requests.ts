@@ -2,9 +2,10 @@
 
 import type { AdapterTensors } from '../adapters/types.js'
 import { M4Error, unknownName } from '../core/errors.js'
-import type { Request, RequestOf, Task } from '../runtime/requests.js'
+import type { Item, Itemised, Request, RequestOf, Task } from '../runtime/requests.js'
 import { type CliContext, commaOption, listOption, numberOption, type OptionValues, textOption } from './context.js'
 import { readBytes, readExamples, readLines, readTexts } from './inputs.js'
+import { isMediaFile, itemOf } from './items.js'
 
 export interface RunInput {
   readonly context: CliContext
@@ -87,22 +88,55 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
     }),
   },
   embed: {
-    takes: ['mean'],
-    make: async (input) => ({ task: 'embed', texts: await texts(input), ...windowed(input.options) }),
+    takes: ['mean', 'rate'],
+    make: async (input) => ({ task: 'embed', ...(await items(input)), ...windowed(input.options) }),
   },
   similarity: {
-    takes: ['mean'],
-    make: async (input) => ({ task: 'similarity', texts: await texts(input), ...windowed(input.options) }),
+    takes: ['mean', 'rate'],
+    make: async (input) => ({ task: 'similarity', ...(await items(input)), ...windowed(input.options) }),
   },
   match: {
-    takes: ['labels', 'template', 'mean'],
+    takes: ['labels', 'template', 'mean', 'rate'],
     make: async (input) => ({
       task: 'match',
-      texts: await texts(input),
+      ...(await items(input)),
       labels: labelsOf(input),
       ...template(input.options),
       ...windowed(input.options),
     }),
+  },
+  retrieve: {
+    takes: ['gallery', 'top', 'mean', 'rate'],
+    make: async (input) => {
+      const top = numberOption(input.options, 'top')
+      return {
+        task: 'retrieve',
+        ...(await items(input)),
+        gallery: await galleryOf(input),
+        ...(top === undefined ? {} : { top }),
+        ...windowed(input.options),
+      }
+    },
+  },
+  describe: {
+    takes: ['question', 'rate', ...DECODED],
+    make: async (input) => {
+      const { context, operands, options } = input
+      const file = textOption(options, 'file')
+      const paths = [...operands, ...(file === undefined ? [] : [file])]
+      if (!paths.length || !paths.every(isMediaFile))
+        throw new M4Error('USAGE', 'describe: expected files of pictures, sounds or motion.', {
+          hint: 'For example m4fm run --task describe --question "What is this?" dog.png',
+          details: { paths },
+        })
+      return {
+        task: 'describe',
+        items: await Promise.all(paths.map((path) => itemOf(path, context, options))),
+        ...given(['question'], (name) => textOption(options, name)),
+        ...adapted(input),
+        ...decoding(options),
+      }
+    },
   },
   paint: {
     takes: ['out', 'picture', ...PAINT_TEXTS, ...PAINT_NUMBERS],
@@ -214,8 +248,27 @@ function labelsOf({ options }: RunInput): readonly string[] {
   return labels
 }
 
-const texts = ({ context, operands, options }: RunInput) =>
-  readTexts(context, operands, textOption(options, 'file'), { lines: true })
+/** Texts alone, as they are; with a file of a picture, a sound or motion among them, items. */
+async function items({ context, operands, options }: RunInput): Promise<Itemised> {
+  const file = textOption(options, 'file')
+  if (!operands.some(isMediaFile)) return { texts: await readTexts(context, operands, file, { lines: true }) }
+  const list = await Promise.all(operands.map((operand) => itemOf(operand, context, options)))
+  return { items: file === undefined ? list : [...list, ...(await readLines(file, context.signal))] }
+}
+
+/** Each --gallery is an item, or a .txt file of one text a line. */
+async function galleryOf({ context, options }: RunInput): Promise<readonly Item[]> {
+  const gallery = listOption(options, 'gallery')
+  if (!gallery.length)
+    throw new M4Error('USAGE', 'Expected --gallery.', {
+      hint: 'For example --gallery cat.png --gallery dog.png, or --gallery captions.txt with a text a line.',
+    })
+  const parts = gallery.map(
+    async (path): Promise<readonly Item[]> =>
+      /\.txt$/i.test(path) ? readLines(path, context.signal) : [await itemOf(path, context, options)],
+  )
+  return (await Promise.all(parts)).flat()
+}
 
 async function oneText({ context, operands, options }: RunInput): Promise<string> {
   const given = await readTexts(context, operands, textOption(options, 'file'), { lines: false })

@@ -27,9 +27,9 @@ import {
   slotFolder,
   writeDevice,
 } from './device.js'
-import { graphsOf, openImage, readManifest } from './image.js'
-import { canonicalJson, type Manifest } from './manifest.js'
-import { PREPACK_MIN_BYTES, PREPACK_RATIO, type PrepackReport, prepackImage } from './prepack.js'
+import { openImage, readManifest } from './image.js'
+import { canonicalJson, type Manifest, type Role } from './manifest.js'
+import { graphsToPrepack, PREPACK_RATIO, type PrepackReport, prepackImage } from './prepack.js'
 import { type SelfTestReport, selfTest } from './self-test.js'
 import { assertVerified } from './verify.js'
 
@@ -39,6 +39,8 @@ export interface FlashOptions extends LongOperation {
   readonly engine: Engine
   /** Default `PREPACK_MIN_BYTES`. */
   readonly prepackMinBytes?: number
+  /** Modules to prepack; the others are opened from their blobs. Default: all. */
+  readonly prepackRoles?: readonly Role[]
   /** How free disk space is measured; default the file system's word. */
   readonly measureFreeBytes?: (path: string) => Promise<number>
   /** There is no such option: a lower rollback index never runs on a device that saw a higher one. */
@@ -184,8 +186,9 @@ async function requireSpace(
   temporary: string,
   slot: Slot,
   manifest: Manifest,
-  { home, engine, prepackMinBytes = PREPACK_MIN_BYTES, measureFreeBytes = freeBytes }: FlashOptions,
+  options: FlashOptions,
 ): Promise<void> {
+  const { home, engine, measureFreeBytes = freeBytes } = options
   const blobs = Object.entries(manifest.blobs)
   const [probe] = blobs.sort(([, a], [, b]) => a.bytes - b.bytes)
   let copied = 0
@@ -196,15 +199,19 @@ async function requireSpace(
   }
   if (probe && (await linkOrCopy(join(source, 'blobs', probe[0]), join(temporary, 'blobs', probe[0]))) === 'copied')
     copied = blobs.reduce((sum, [, { bytes }]) => sum + bytes, 0)
-  const packed = graphsOf(manifest)
-    .filter(({ dataBytes }) => engine.backend === 'ffi' && dataBytes >= prepackMinBytes)
-    .reduce((sum, { dataBytes }) => sum + dataBytes * PREPACK_RATIO, 0)
+  const toPack = engine.backend === 'ffi' ? graphsToPrepack(manifest, prepackOptions(options)) : []
+  const packed = toPack.reduce((sum, { dataBytes }) => sum + dataBytes * PREPACK_RATIO, 0)
   const needed = Math.ceil(copied + packed) + Buffer.byteLength(JSON.stringify(manifest))
   const freed = await ownBytes(slotFolder(home, slot))
   await requireFreeBytes(deviceFolder(home), needed, `Flashing ${manifest.name} ${manifest.version}`, async (path) => {
     return (await measureFreeBytes(path)) + freed
   })
 }
+
+const prepackOptions = ({ prepackMinBytes, prepackRoles }: FlashOptions) => ({
+  ...(prepackMinBytes === undefined ? {} : { minBytes: prepackMinBytes }),
+  ...(prepackRoles === undefined ? {} : { roles: prepackRoles }),
+})
 
 /** Bytes that removing `folder` gives back: files with one name only. */
 async function ownBytes(folder: string): Promise<number> {
@@ -223,7 +230,7 @@ async function writeSlot(
   manifest: Manifest,
   options: FlashOptions,
 ): Promise<Pick<FlashReport, 'linkedBytes' | 'copiedBytes' | 'prepacked'>> {
-  const { engine, onProgress, signal, prepackMinBytes } = options
+  const { engine, onProgress, signal } = options
   const blobs = Object.entries(manifest.blobs)
   const total = blobs.reduce((sum, [, { bytes }]) => sum + bytes, 0)
   const bytesBy = { linked: 0, copied: 0 }
@@ -244,7 +251,7 @@ async function writeSlot(
       ? await prepackImage(image, {
           engine,
           cpuKey: cpuKey(engine),
-          ...(prepackMinBytes === undefined ? {} : { minBytes: prepackMinBytes }),
+          ...prepackOptions(options),
           ...(onProgress ? { onProgress } : {}),
           ...(signal ? { signal } : {}),
         })

@@ -7,6 +7,7 @@ export * from './image.js'
 export * from './inspect.js'
 export * from './manifest.js'
 export { graphsOfRecipe } from './recipe-graphs.js'
+export { recipeFrom } from './recipes/local.js'
 export { randomRecipe } from './recipes/random.js'
 export {
   findRecipe,

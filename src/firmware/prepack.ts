@@ -9,6 +9,7 @@ import type { LongOperation } from '../core/progress.js'
 import { bytesOf, type HostTensor } from '../core/tensor.js'
 import type { Engine, Session } from '../engine/types.js'
 import { graphsOf, type Image } from './image.js'
+import type { Manifest, Role } from './manifest.js'
 import { PREPACKED_FORMAT, type PrepackedFile, type PrepackedIndex, prepackedFolder } from './prepacked.js'
 import { probeRun } from './probe.js'
 import { selfTestFailure } from './self-test.js'
@@ -33,6 +34,13 @@ export interface PrepackOptions extends LongOperation {
   readonly cpuKey: string
   /** Default `PREPACK_MIN_BYTES`. */
   readonly minBytes?: number
+  /** Modules to prepack, where the disk is too small for all. Default: every one. */
+  readonly roles?: readonly Role[]
+}
+
+/** The graphs that are worth prepacking. */
+export function graphsToPrepack(manifest: Manifest, { minBytes = PREPACK_MIN_BYTES, roles }: Partial<PrepackOptions>) {
+  return graphsOf(manifest).filter(({ role, dataBytes }) => dataBytes >= minBytes && (roles?.includes(role) ?? true))
 }
 
 export interface PrepackReport {
@@ -52,9 +60,9 @@ export interface PrepackReport {
  * @throws M4Error `SELF_TEST_FAILED` for a graph that does not run at all, `DISK_FULL`, `ABORTED`, `IO`
  */
 export async function prepackImage(image: Image, options: PrepackOptions): Promise<PrepackReport> {
-  const { cpuKey, minBytes = PREPACK_MIN_BYTES, onProgress, signal } = options
+  const { cpuKey, onProgress, signal } = options
   const folder = prepackedFolder(image.path, cpuKey)
-  const large = graphsOf(image.manifest).filter(({ dataBytes }) => dataBytes >= minBytes)
+  const large = graphsToPrepack(image.manifest, options)
   const total = large.reduce((sum, { dataBytes }) => sum + dataBytes, 0)
   const graphs: Record<string, { model: PrepackedFile; data: PrepackedFile }> = {}
   const names: Record<Outcome, string[]> = { packed: [], withoutGain: [], differing: [] }

@@ -25,6 +25,8 @@ const PROBE_SIZES: Readonly<Record<string, number>> = Object.freeze({
   // Halved three times and more.
   Y: 16,
   X: 16,
+  // Sizes that have to be equal, or 1.
+  '?': 1,
 })
 
 /**

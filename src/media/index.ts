@@ -1,6 +1,6 @@
 /** Media: bytes of sound and picture files to samples and dots, and back; motion at another rate. */
 
-export * from './clips.js'
+export { type ClipPlan, clipSpans, clipTimes, IMAGEBIND_SOUND_CLIPS, IMAGEBIND_VIDEO_CLIPS } from './clips.js'
 export { type DecodeImageOptions, decodeImage, encodePng, MAX_PICTURE_DOTS, type Picture } from './image.js'
 export {
   IMAGEBIND_MOTION,

@@ -4,16 +4,21 @@ import type { DataOf, DType } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../core/tensor.js'
 import type { Engine, Session } from '../engine/types.js'
-import { decodeImage, decodeWav, type Picture, resample } from '../media/index.js'
 import {
-  CLIP_PIXELS,
   clipSpans,
   clipTimes,
+  decodeImage,
+  decodeWav,
+  IMAGEBIND_SOUND_CLIPS,
+  IMAGEBIND_VIDEO_CLIPS,
+  type Picture,
+  resample,
+} from '../media/index.js'
+import {
+  CLIP_PIXELS,
   fbankFrontEndGraph,
   IMAGEBIND_SOUND,
-  IMAGEBIND_SOUND_CLIPS,
   IMAGEBIND_VIDEO,
-  IMAGEBIND_VIDEO_CLIPS,
   imageFrontEndGraph,
   kaldiMelBank,
   videoFrontEndGraph,

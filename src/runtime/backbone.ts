@@ -4,6 +4,7 @@
  */
 
 import { Handle } from '../core/disposal.js'
+import type { DataOf } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
 import type { Engine, Session } from '../engine/types.js'
 import type { Image } from '../firmware/image.js'
@@ -15,6 +16,10 @@ import { gatedPromptPlaces } from './gated-prompt.js'
 import { cacheShape } from './kv-cache.js'
 import { configNumber, configNumbers, optionalNumber, readText, readTokenizer } from './module-config.js'
 import { type ChatTemplate, parseChatTemplate } from './prompts.js'
+import type { ClipHeads } from './tower.js'
+
+/** The graph from the joint space (recipe: `graphs.project`). */
+export const PROJECT = 'project'
 
 export interface BackboneFacts {
   readonly width: number
@@ -30,15 +35,23 @@ export class Backbone extends Handle {
   /** Where the image carries one. */
   readonly chatTemplate: ChatTemplate | undefined
   readonly #parts: DecoderParts
+  readonly #projection: Session | undefined
   readonly #contexts = new Set<Context>()
   #shared: Context | undefined
 
   constructor(
     parts: DecoderParts,
-    options: { tokenizer: Tokenizer; facts: BackboneFacts; chatTemplate?: ChatTemplate | undefined },
+    options: {
+      tokenizer: Tokenizer
+      facts: BackboneFacts
+      chatTemplate?: ChatTemplate | undefined
+      /** From the joint space, where the image carries one. */
+      projection?: Session | undefined
+    },
   ) {
     super('backbone')
     this.#parts = parts
+    this.#projection = options.projection
     this.tokenizer = options.tokenizer
     this.facts = options.facts
     this.chatTemplate = options.chatTemplate
@@ -74,10 +87,42 @@ export class Backbone extends Handle {
     }
   }
 
+  /**
+   * What an encoder's head gives for each clip of one item → one soft token. [C]
+   * @throws M4Error `NOT_AVAILABLE` where the image has no projection, `SHAPE_MISMATCH` for heads of another joint space
+   */
+  async project({ heads, clips }: ClipHeads): Promise<Float32Array> {
+    this.assertLive('project')
+    const session = this.#projection
+    if (!session)
+      throw new M4Error('NOT_AVAILABLE', 'The backbone of this image has no projection from the joint space.', {
+        hint: 'Use an image of the recipe standard, or build one whose backbone has the graph `project`.',
+      })
+    const joint = session.inputs.find(({ name }) => name === 'head')!.dims[2]
+    if (joint !== heads.length / clips)
+      throw new M4Error(
+        'SHAPE_MISMATCH',
+        `The projection takes ${joint} numbers, the encoder gives ${heads.length / clips}.`,
+        {
+          hint: 'Build the image with the projection that was trained on this encoder.',
+        },
+      )
+    const head = this.#parts.engine.tensor('float32', [1, clips, heads.length / clips], heads as DataOf<'float32'>)
+    try {
+      const { softToken } = await session.run({ head }, ['softToken'])
+      const token = (softToken!.data as Float32Array).slice()
+      softToken!.dispose()
+      return token
+    } finally {
+      head.dispose()
+    }
+  }
+
   protected override release(): void {
     for (const context of this.#contexts) context.dispose()
     this.#parts.embed.dispose()
     this.#parts.decode.dispose()
+    this.#projection?.dispose()
   }
 }
 
@@ -101,14 +146,15 @@ export async function openBackbone(image: Image, role: Role, entry: ModuleEntry,
   const chatTemplate = template === undefined ? undefined : parseChatTemplate(template)
   const sessions: Session[] = []
   try {
-    for (const graph of ['embed', 'decode'])
+    const projected = Object.hasOwn(entry.graphs, PROJECT)
+    for (const graph of ['embed', 'decode', ...(projected ? [PROJECT] : [])])
       sessions.push(await engine.createSession({ path: image.graphPath(role, graph) }))
-    const [embed, decode] = sessions as [Session, Session]
+    const [embed, decode, projection] = sessions as [Session, Session, Session | undefined]
     const { width, vocabulary, contextLength } = facts
     const cache = cacheShape(decode.inputs)
     const [places, prompts] = [loraPlaces(decode.inputs), gatedPromptPlaces(decode.inputs)]
     const parts: DecoderParts = { engine, embed, decode, width, vocabulary, contextLength, cache, places, prompts }
-    return new Backbone(parts, { tokenizer, facts, chatTemplate })
+    return new Backbone(parts, { tokenizer, facts, chatTemplate, projection })
   } catch (error) {
     for (const session of sessions) session.dispose()
     throw error

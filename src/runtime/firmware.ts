@@ -58,9 +58,10 @@ export class Firmware implements Disposable {
 
   /** Tasks that this image has the modules for. */
   tasks(): Task[] {
-    return (Object.keys(PATHS) as Task[]).filter((task) =>
-      PATHS[task].roles.every((role) => this.manifest.modules[role]),
-    )
+    return (Object.keys(PATHS) as Task[]).filter((task) => {
+      const { roles, needs } = PATHS[task]
+      return roles.every((role) => this.manifest.modules[role]) && (needs?.(this.manifest) ?? true)
+    })
   }
 
   /**

@@ -9,7 +9,15 @@ import { openPictureGenerator, type PictureGenerator } from './diffusion/index.j
 import { openForeignVoice } from './foreign-voice.js'
 import type { ModuleReport } from './requests.js'
 import { openSpeech, type SpeechRecogniser } from './speech.js'
-import { openTextEmbedder, type TextEmbedder } from './text-embedding.js'
+import { openJointTextEmbedder, openTextEmbedder, type TextEmbedder } from './text-embedding.js'
+import {
+  type MotionEncoder,
+  openMotionEncoder,
+  openPictureEncoder,
+  openSoundEncoder,
+  type PictureEncoder,
+  type SoundEncoder,
+} from './tower.js'
 import { createTurnstile, type Turnstile } from './turnstile.js'
 import { openVitsVoice } from './vits-voice.js'
 import type { Voice } from './voice.js'
@@ -19,6 +27,9 @@ export interface ModuleTypes {
   readonly backbone: Backbone
   readonly 'AUD-I': SpeechRecogniser
   readonly TXT: TextEmbedder
+  readonly IMG: PictureEncoder
+  readonly 'AUD-B': SoundEncoder
+  readonly IMU: MotionEncoder
   readonly TTS: Voice
   readonly 'IMG-gen': PictureGenerator
 }
@@ -29,9 +40,12 @@ type Opener<M> = (image: Image, role: Role, entry: ModuleEntry, engine: Engine) 
 
 /** Role → architectures that can serve it. */
 const OPENERS: { readonly [R in ServedRole]: Readonly<Record<string, Opener<ModuleTypes[R]>>> } = Object.freeze({
-  backbone: { llama: openBackbone },
+  backbone: { llama: openBackbone, persimmon: openBackbone },
   'AUD-I': { whisper: openSpeech },
-  TXT: { bert: openTextEmbedder },
+  TXT: { bert: openTextEmbedder, 'imagebind-text': openJointTextEmbedder },
+  IMG: { 'imagebind-vision': openPictureEncoder },
+  'AUD-B': { 'imagebind-audio': openSoundEncoder },
+  IMU: { 'imagebind-imu': openMotionEncoder },
   'IMG-gen': { 'stable-diffusion': openPictureGenerator },
   TTS: { vits: openVitsVoice, foreign: openForeignVoice },
 })

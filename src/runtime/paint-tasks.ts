@@ -57,7 +57,7 @@ function checkRequest(prompt: string, seed: number, guidance: number, embedding:
 }
 
 /** @throws M4Error `PICTURE_INVALID`, `INVALID_REQUEST` */
-async function pictureOf(source: PictureSource): Promise<Picture> {
+export async function pictureOf(source: PictureSource): Promise<Picture> {
   if (source.file) return decodeImage(source.file)
   const { data, width, height } = source
   if (data instanceof Uint8Array && width >= 1 && height >= 1 && data.length === 3 * width * height) return source

@@ -1,6 +1,9 @@
 /** Which way a request takes through the model: task → path of DESIGN §2, the modules it may wake, and its handler. */
 
-import { embed, match, similarity } from './embedding-tasks.js'
+import type { Manifest } from '../firmware/manifest.js'
+import { PROJECT } from './backbone.js'
+import { describe } from './describe-tasks.js'
+import { embed, match, retrieve, similarity } from './embedding-tasks.js'
 import type { ServedRole } from './modules.js'
 import { paint } from './paint-tasks.js'
 import type { Event, Outputs, PathNumber, RequestOf, Task } from './requests.js'
@@ -19,6 +22,8 @@ export interface Path<T extends Task> {
   readonly path: PathNumber
   /** In order of use. A caller may tell beforehand whether an image can do the task. */
   readonly roles: readonly ServedRole[]
+  /** What else an image needs for it. */
+  readonly needs?: (manifest: Manifest) => boolean
   readonly run: Handler<T>
 }
 
@@ -32,6 +37,15 @@ export const PATHS: { readonly [T in Task]: Path<T> } = Object.freeze({
   embed: { path: 3, roles: ['TXT'], run: embed },
   similarity: { path: 3, roles: ['TXT'], run: similarity },
   match: { path: 3, roles: ['TXT'], run: match },
+  retrieve: { path: 3, roles: ['TXT'], run: retrieve },
+  /** Which encoder wakes depends on what there is to describe. */
+  describe: {
+    path: 1,
+    roles: ['backbone'],
+    needs: ({ modules }) =>
+      PROJECT in (modules.backbone?.graphs ?? {}) && (['IMG', 'AUD-B', 'IMU'] as const).some((role) => modules[role]),
+    run: describe,
+  },
   paint: { path: 4, roles: ['IMG-gen'], run: paint },
   speak: { path: 4, roles: ['TTS'], run: speak },
 })

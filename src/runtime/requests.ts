@@ -110,26 +110,70 @@ interface Windowed {
   readonly window?: 'mean' | undefined
 }
 
-export interface EmbedRequest extends Common, Windowed {
-  readonly task: 'embed'
-  readonly texts: readonly string[]
+/**
+ * A recording of motion: a row a sample, acceleration x, y, z (m/s²), then rotation x, y, z (rad/s). Either evenly spaced, or with
+ * the time of each sample. At least as long as the encoder's window, 5 s of ImageBind's.
+ */
+export interface Motion {
+  readonly rows: readonly (readonly number[])[]
+  readonly sampleRateHz?: number
+  /** s, rising. */
+  readonly timesS?: readonly number[]
 }
 
-export interface SimilarityRequest extends Common, Windowed {
+/** What path 3 understands. All lie in one space where the image has ImageBind's encoders for them; a string is a text. */
+export type Item =
+  | string
+  | { readonly text: string }
+  | { readonly picture: PictureSource }
+  | { readonly sound: Sound }
+  | { readonly motion: Motion }
+  /** What an earlier answer of `embed` gave. */
+  | { readonly embedding: Float32Array }
+
+/** Texts, or items of any kind: one of the two. */
+export interface Itemised {
+  readonly texts?: readonly string[] | undefined
+  readonly items?: readonly Item[] | undefined
+}
+
+export interface EmbedRequest extends Common, Windowed, Itemised {
+  readonly task: 'embed'
+}
+
+export interface SimilarityRequest extends Common, Windowed, Itemised {
   readonly task: 'similarity'
-  readonly texts: readonly string[]
-  /** Rows of the answer are `texts`, columns these. Default: `texts` again. */
-  readonly others?: readonly string[]
+  /** Rows of the answer are the items, columns these. Default: the items again. */
+  readonly others?: readonly Item[]
+}
+
+/** The nearest of a gallery to each item. */
+export interface RetrieveRequest extends Common, Windowed, Itemised {
+  readonly task: 'retrieve'
+  /** Items of any kind; those embedded before are given as `{embedding}`. */
+  readonly gallery: readonly Item[]
+  /** How many of them. Default 10. */
+  readonly top?: number
+}
+
+/** Path 1: the backbone answers a question about what was seen, heard or felt, of which it gets one soft token (PandaGPT). */
+export interface DescribeRequest extends Common, Adapted, Decoded {
+  readonly task: 'describe'
+  /** Pictures, sounds and motion; of several the soft tokens are added up. */
+  readonly items: readonly Item[]
+  /** Default: `What is this?` */
+  readonly question?: string | undefined
+  /** Earlier turns about the same items. */
+  readonly history?: readonly { readonly question: string; readonly answer: string }[]
 }
 
 /** Zero-shot choice among labels by closeness in the joint space; the backbone sleeps. */
-export interface MatchRequest extends Common, Windowed {
+export interface MatchRequest extends Common, Windowed, Itemised {
   readonly task: 'match'
-  readonly texts: readonly string[]
   readonly labels: readonly string[]
   /** What each label means, in a sentence; better than its bare name (72.3 against 63.7 % on AG News). */
   readonly descriptions?: Readonly<Record<string, string>>
-  /** For labels without a description. Default: `This text is about {}.` */
+  /** For labels without a description. Default: `This text is about {}.`, or the bare label where not all items are texts. */
   readonly template?: string
 }
 
@@ -189,6 +233,8 @@ export type Request =
   | EmbedRequest
   | SimilarityRequest
   | MatchRequest
+  | RetrieveRequest
+  | DescribeRequest
   | SpeakRequest
   | PaintRequest
 
@@ -229,10 +275,15 @@ export interface Transcript {
 }
 
 export interface MatchOutput {
-  /** Per text: all labels, nearest first, with their cosine. */
+  /** Per item: all labels, nearest first, with their cosine. */
   readonly matches: readonly {
     readonly label: string
-    readonly scores: readonly { readonly label: string; readonly similarity: number }[]
+    readonly scores: readonly {
+      readonly label: string
+      readonly similarity: number
+      /** Softmax over the labels, at the scale that ImageBind learned; absent for encoders without one. */
+      readonly probability?: number
+    }[]
   }[]
 }
 
@@ -259,11 +310,16 @@ export interface Outputs {
   readonly classify: ClassifyOutput
   readonly transcribe: Transcript
   readonly listen: TextOutput & { readonly transcript: Transcript }
-  /** Unit vectors, [texts][C]. */
+  /** Unit vectors, [items][C]. */
   readonly embed: { readonly embeddings: readonly Float32Array[]; readonly width: number }
-  /** Cosines, [texts][others]. */
+  /** Cosines, [items][others]. */
   readonly similarity: { readonly similarities: readonly (readonly number[])[] }
   readonly match: MatchOutput
+  /** Per item: places in the gallery, nearest first, with their cosine. */
+  readonly retrieve: {
+    readonly results: readonly (readonly { readonly index: number; readonly similarity: number }[])[]
+  }
+  readonly describe: TextOutput
   readonly speak: SpeakOutput
   /** RGB; `encodePng` of media makes a file of it. */
   readonly paint: Picture

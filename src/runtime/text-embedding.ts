@@ -1,12 +1,17 @@
-/** Sentences to unit vectors (BERT, mean pooling: see models/bert.ts), in batches of similar length. */
+/**
+ * Sentences to unit vectors, in batches of similar length: by BERT (mean pooling: models/bert.ts), or by ImageBind's encoder of
+ * text, into the space of its other encoders.
+ */
 
 import { Handle } from '../core/disposal.js'
+import type { DataOf } from '../core/dtypes.js'
 import { M4Error, throwIfAborted } from '../core/errors.js'
-import type { Engine, Session } from '../engine/types.js'
+import type { Engine, Session, Tensor } from '../engine/types.js'
 import type { Image } from '../firmware/image.js'
 import type { ModuleEntry, Role } from '../firmware/manifest.js'
 import type { Tokenizer } from '../tokenizers/index.js'
 import { configNumber, readTokenizer } from './module-config.js'
+import { lengthOf, toUnitLength, withoutAdapter } from './tower.js'
 
 export interface TextEmbeddingFacts {
   readonly width: number
@@ -14,6 +19,9 @@ export interface TextEmbeddingFacts {
   readonly clsId: number
   readonly sepId: number
 }
+
+/** What a graph takes beside the ids, and whether its vectors come with a scale. */
+export type TextGraph = 'bert' | 'imagebind'
 
 export interface EmbedOptions {
   readonly signal?: AbortSignal | undefined
@@ -29,6 +37,8 @@ export interface Embedded {
   readonly embeddings: readonly Float32Array[]
   /** Read, marks at both ends included, padding not. */
   readonly tokens: number
+  /** What the model multiplies its vectors with before a softmax; undefined for BERT. */
+  readonly scale: number | undefined
 }
 
 /** Rows × padded length of one run: large enough for full speed, small enough to stop soon. */
@@ -45,13 +55,19 @@ export class TextEmbedder extends Handle {
   readonly facts: TextEmbeddingFacts
   readonly #engine: Engine
   readonly #session: Session
+  readonly #graph: TextGraph
 
-  constructor(engine: Engine, session: Session, options: { tokenizer: Tokenizer; facts: TextEmbeddingFacts }) {
+  constructor(
+    engine: Engine,
+    session: Session,
+    options: { tokenizer: Tokenizer; facts: TextEmbeddingFacts; graph?: TextGraph },
+  ) {
     super('text-embedder')
     this.tokenizer = options.tokenizer
     this.facts = options.facts
     this.#engine = engine
     this.#session = session
+    this.#graph = options.graph ?? 'bert'
   }
 
   /** @throws M4Error `EMPTY_INPUT` for no texts or an empty one, `CONTEXT_OVERFLOW`, `ABORTED` */
@@ -61,14 +77,16 @@ export class TextEmbedder extends Handle {
     const pieces = texts.flatMap((text, index) => this.#pieces(text, index, window))
     const { width } = this.facts
     const sums = texts.map(() => new Float32Array(width))
+    let scale: number | undefined
     for (const batch of batches(pieces)) {
       throwIfAborted(signal)
       const rows = await this.#run(batch, signal)
+      if (this.#graph === 'imagebind') scale = takeScale(rows, width)
       for (const [row, { text, ids }] of batch.entries())
         for (let c = 0; c < width; c++) sums[text]![c]! += rows[row * width + c]! * ids.length
     }
     for (const sum of sums) toUnitLength(sum)
-    return { embeddings: sums, tokens: pieces.reduce((count, { ids }) => count + ids.length, 0) }
+    return { embeddings: sums, tokens: pieces.reduce((count, { ids }) => count + ids.length, 0), scale }
   }
 
   #pieces(text: string, index: number, window: 'mean' | undefined): Piece[] {
@@ -92,23 +110,37 @@ export class TextEmbedder extends Handle {
   async #run(batch: readonly Piece[], signal: AbortSignal | undefined): Promise<Float32Array> {
     const length = Math.max(...batch.map((piece) => piece.ids.length))
     const ids = this.#engine.tensor('int64', [batch.length, length])
-    const mask = this.#engine.tensor('int32', [batch.length, length])
+    const beside = this.#beside(batch, length)
     try {
       const padId = BigInt(this.tokenizer.padId ?? 0)
       const idData = (ids.data as BigInt64Array).fill(padId)
       for (const [row, piece] of batch.entries())
         for (const [i, id] of piece.ids.entries()) {
           idData[row * length + i] = BigInt(id)
-          ;(mask.data as Int32Array)[row * length + i] = 1
         }
-      const { embedding } = await this.#session.run({ ids, mask }, ['embedding'], { signal })
+      const { embedding } = await this.#session.run({ ids, ...beside }, ['embedding'], { signal })
       const rows = (embedding!.data as Float32Array).slice()
       embedding!.dispose()
       return rows
     } finally {
       ids.dispose()
-      mask.dispose()
+      for (const tensor of Object.values(beside)) tensor.dispose()
     }
+  }
+
+  /** BERT is told what is padding; in ImageBind no token sees those behind it, and the end is found by its id. */
+  #beside(batch: readonly Piece[], length: number): Record<string, Tensor> {
+    if (this.#graph === 'imagebind') {
+      const causal = this.#engine.tensor('float32', [batch.length], new Float32Array(batch.length).fill(1))
+      const lora = Object.entries(withoutAdapter(this.#session)).map(
+        ([name, { dtype, dims, data }]) => [name, this.#engine.tensor(dtype, dims, data as DataOf)] as const,
+      )
+      return { causal, ...Object.fromEntries(lora) }
+    }
+    const mask = this.#engine.tensor('int32', [batch.length, length])
+    for (const [row, { ids }] of batch.entries())
+      (mask.data as Int32Array).fill(1, row * length, row * length + ids.length)
+    return { mask }
   }
 
   protected override release(): void {
@@ -128,11 +160,11 @@ function batches(pieces: readonly Piece[]): Piece[][] {
   return out
 }
 
-function toUnitLength(vector: Float32Array): void {
-  let squares = 0
-  for (const value of vector) squares += value * value
-  const scale = 1 / Math.max(Math.sqrt(squares), 1e-12)
-  for (let i = 0; i < vector.length; i++) vector[i]! *= scale
+/** Brings rows [N, C] to length 1, in place, and gives the length that they had: one and the same for all. */
+function takeScale(rows: Float32Array, width: number): number {
+  const scale = lengthOf(rows.subarray(0, width))
+  for (let from = 0; from < rows.length; from += width) toUnitLength(rows.subarray(from, from + width))
+  return scale
 }
 
 /** Cosine of two unit vectors. */
@@ -158,4 +190,22 @@ export async function openTextEmbedder(
   }
   const session = await engine.createSession({ path: image.graphPath(role, 'embed') })
   return new TextEmbedder(engine, session, { tokenizer, facts })
+}
+
+/** ImageBind's encoder of text. @throws M4Error `IMAGE_INVALID`, `ENGINE` */
+export async function openJointTextEmbedder(
+  image: Image,
+  role: Role,
+  entry: ModuleEntry,
+  engine: Engine,
+): Promise<TextEmbedder> {
+  const tokenizer = await readTokenizer(image, role)
+  const facts: TextEmbeddingFacts = {
+    width: configNumber(entry, 'joint'),
+    contextLength: configNumber(entry, 'positions'),
+    clsId: configNumber(entry, 'startId'),
+    sepId: configNumber(entry, 'endId'),
+  }
+  const session = await engine.createSession({ path: image.graphPath(role, 'encode') })
+  return new TextEmbedder(engine, session, { tokenizer, facts, graph: 'imagebind' })
 }

@@ -87,7 +87,7 @@ export async function* answerPrompt(
 type AnswerOptions = Pick<GenerateOptions, 'maxTokens' | 'sampling' | 'stop' | 'trimStart'> &
   Pick<GenerateRequest, 'adapter'>
 
-async function* answer(
+export async function* answer(
   work: Work,
   backbone: Backbone,
   segments: readonly Segment[],

@@ -7,10 +7,18 @@ import { formatBytes } from '../progress.js'
 
 export const run: CommandAction = async (context, [name], options) => {
   if (options.list) return listRecipes(context)
-  const { buildFirmware, findRecipe, inspectManifest, randomRecipe } = await import('../../firmware/index.js')
+  const { buildFirmware, findRecipe, inspectManifest, randomRecipe, recipeFrom } = await import(
+    '../../firmware/index.js'
+  )
   if (name === undefined)
     throw new M4Error('USAGE', 'build: expected the name of a recipe.', { hint: 'List them with `m4fm build --list`.' })
-  const recipe = options.random ? randomRecipe(findRecipe(name)) : findRecipe(name)
+  const from = textOption(options, 'from')
+  if (options.random && from !== undefined)
+    throw new M4Error('USAGE', 'build: --random reads no files, so --from means nothing with it.', {
+      hint: 'Leave one of the two out.',
+    })
+  const found = findRecipe(name)
+  const recipe = options.random ? randomRecipe(found) : from === undefined ? found : recipeFrom(found, from)
   const startMs = performance.now()
   const [out, quantisation] = [textOption(options, 'out'), textOption(options, 'quant')]
   const { note } = await context.progress()

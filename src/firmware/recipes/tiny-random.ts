@@ -1,6 +1,45 @@
 /** Every architecture at toy size: for tests, and for trying commands without a download. */
 
-import type { Recipe } from '../recipes.js'
+import type { ModuleRecipe, Recipe } from '../recipes.js'
+
+const TOWER = {
+  joint: 32,
+  width: 32,
+  feedForward: 64,
+  layers: 2,
+  heads: 4,
+  maxScale: 100,
+  normEpsilon: 1e-6,
+  stemNormEpsilon: 1e-5,
+}
+
+/** ImageBind at toy size: pictures of 28 × 28 dots, sounds of 32 bands, 40 samples of motion. */
+const tower = (seed: number, config: { readonly modality: 'vision' | 'text' | 'audio' | 'imu' }): ModuleRecipe => ({
+  architecture: `imagebind-${config.modality}`,
+  title: `random ImageBind ${config.modality}`,
+  weights: { random: { seed, config: { ...TOWER, ...config } } },
+  quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+  embedding: 'fp16',
+  encoderAdapters: true,
+  ...(config.modality === 'text' ? { tokenizer: { from: 'tiny' } } : {}),
+})
+
+const VISION = {
+  modality: 'vision',
+  positions: 5,
+  stem: { kind: 'patches', channels: 3, frames: 2, kernel: 14, stride: 14, height: 28, width: 28 },
+} as const
+const TEXT = { modality: 'text', positions: 128, stem: { kind: 'tokens', vocabulary: 288 } } as const
+const AUDIO = {
+  modality: 'audio',
+  positions: 39,
+  stem: { kind: 'patches', channels: 1, frames: 1, kernel: 16, stride: 10, height: 32, width: 204 },
+} as const
+const IMU = {
+  modality: 'imu',
+  positions: 6,
+  stem: { kind: 'windows', channels: 6, kernel: 8, step: 8, samples: 40 },
+} as const
 
 /** Two levels in place of four: pictures of 16 × 16 dots. */
 const TINY_DIFFUSION = {
@@ -79,6 +118,14 @@ export const TINY_RANDOM: Recipe = {
       embedding: 'int8-b32',
       loraSites: ['qkv', 'o'],
       tokenizer: { from: 'tiny' },
+      graphs: {
+        project: {
+          architecture: 'projection',
+          title: 'random projection',
+          weights: { random: { seed: 9, config: { joint: TOWER.joint, width: 64 } } },
+          quantisation: { default: 'fp32' },
+        },
+      },
     },
     'AUD-I': {
       architecture: 'whisper',
@@ -101,27 +148,10 @@ export const TINY_RANDOM: Recipe = {
       quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
       tokenizer: { from: 'tiny' },
     },
-    TXT: {
-      architecture: 'bert',
-      title: 'random BERT',
-      weights: {
-        random: {
-          seed: 3,
-          config: {
-            vocabulary: 288,
-            width: 32,
-            feedForward: 64,
-            layers: 2,
-            heads: 4,
-            contextLength: 128,
-            normEpsilon: 1e-12,
-          },
-        },
-      },
-      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
-      embedding: 'fp16',
-      tokenizer: { from: 'tiny' },
-    },
+    IMG: tower(6, VISION),
+    TXT: tower(3, TEXT),
+    'AUD-B': tower(7, AUDIO),
+    IMU: tower(8, IMU),
     'IMG-gen': {
       architecture: 'stable-diffusion',
       title: 'random Stable Diffusion',

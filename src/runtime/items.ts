@@ -1,0 +1,215 @@
+/**
+ * Anything that path 3 understands → unit vectors of one space: texts, pictures, sounds, motion, and vectors of earlier answers,
+ * in any mix. Modules wake one after the other and only where there is something for them.
+ */
+
+import { M4Error } from '../core/errors.js'
+import { checkSound, type MotionRecording, type Picture, resample, soundChannels } from '../media/index.js'
+import type { ServedRole } from './modules.js'
+import { pictureOf } from './paint-tasks.js'
+import type { Item, Motion, Sound } from './requests.js'
+import type { EmbedOptions } from './text-embedding.js'
+import { type ClipHeads, lengthOf, meanOfClips, toUnitLength } from './tower.js'
+import type { Work } from './work.js'
+
+/** An item, read and checked: what an encoder takes. */
+export type ReadItem =
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'picture'; readonly picture: Picture }
+  | { readonly kind: 'sound'; readonly channels: readonly Float32Array[] }
+  | { readonly kind: 'motion'; readonly recording: MotionRecording }
+  | { readonly kind: 'vector'; readonly vector: Float32Array }
+
+export type SensedItem = Extract<ReadItem, { kind: 'picture' | 'sound' | 'motion' }>
+
+/** Who sees, hears and feels. */
+export const ENCODER_ROLES = { picture: 'IMG', sound: 'AUD-B', motion: 'IMU' } as const satisfies Record<
+  SensedItem['kind'],
+  ServedRole
+>
+
+/**
+ * Decodes files and checks everything, before any module wakes.
+ * @throws M4Error `INVALID_REQUEST`, `EMPTY_INPUT`, `PICTURE_INVALID`, `AUDIO_INVALID`, `MOTION_INVALID`
+ */
+export async function readItems(items: readonly Item[], work: Work, field = 'items'): Promise<ReadItem[]> {
+  if (!Array.isArray(items)) throw new M4Error('INVALID_REQUEST', `${field}: expected a list.`)
+  if (items.length === 0) throw new M4Error('EMPTY_INPUT', `${field}: there is nothing to embed.`)
+  return work.stage('decode', async () => {
+    const read: ReadItem[] = []
+    for (const [i, item] of items.entries()) read.push(await readItem(item, `${field}[${i}]`))
+    return read
+  })
+}
+
+async function readItem(item: Item, name: string): Promise<ReadItem> {
+  if (typeof item === 'string') return { kind: 'text', text: item }
+  if ('text' in item && typeof item.text === 'string') return { kind: 'text', text: item.text }
+  if ('picture' in item && item.picture) return { kind: 'picture', picture: await pictureOf(item.picture) }
+  if ('sound' in item && item.sound) return { kind: 'sound', channels: channelsOf(item.sound) }
+  if ('motion' in item && item.motion) return { kind: 'motion', recording: recordingOf(item.motion) }
+  if ('embedding' in item && item.embedding instanceof Float32Array) {
+    if (!(lengthOf(item.embedding) > 0 && item.embedding.every(Number.isFinite)))
+      throw new M4Error('INVALID_REQUEST', `${name}: an embedding is finite numbers that are not all 0.`)
+    return { kind: 'vector', vector: toUnitLength(item.embedding.slice()) }
+  }
+  throw new M4Error(
+    'INVALID_REQUEST',
+    `${name}: expected a text, {text}, {picture}, {sound}, {motion} or {embedding: Float32Array}, got ${describe(item)}.`,
+  )
+}
+
+const describe = (item: unknown) => (item && typeof item === 'object' ? `{${Object.keys(item)}}` : String(item))
+
+/** All channels at 16 kHz. @throws M4Error `EMPTY_INPUT`, `AUDIO_INVALID`, `INVALID_REQUEST` */
+function channelsOf(sound: Sound): readonly Float32Array[] {
+  if (sound.wav) return soundChannels(sound.wav).channels
+  const { samples, sampleRateHz } = sound
+  if (!(samples instanceof Float32Array) || !(sampleRateHz > 0 && Number.isFinite(sampleRateHz)))
+    throw new M4Error('INVALID_REQUEST', 'sound: expected {wav} or {samples: Float32Array, sampleRateHz}.')
+  checkSound({ samples: [samples], sampleRateHz })
+  return [resample(samples, sampleRateHz, 16_000)]
+}
+
+/** Rows of a sample each → one array a channel. @throws M4Error `EMPTY_INPUT`, `MOTION_INVALID`, `INVALID_REQUEST` */
+function recordingOf({ rows, sampleRateHz, timesS }: Motion): MotionRecording {
+  if (!Array.isArray(rows))
+    throw new M4Error('INVALID_REQUEST', 'motion: expected {rows, sampleRateHz} or {rows, timesS}.')
+  if (rows.length === 0)
+    throw new M4Error('EMPTY_INPUT', 'The motion recording has no samples.', { hint: 'Record again.' })
+  if ((sampleRateHz === undefined) === (timesS === undefined))
+    throw new M4Error('INVALID_REQUEST', 'motion: give either sampleRateHz or the time of each sample, timesS.')
+  const width = rows[0]!.length
+  const odd = rows.findIndex((row) => row.length !== width)
+  if (odd >= 0)
+    throw new M4Error(
+      'MOTION_INVALID',
+      `Motion: sample ${odd} has ${rows[odd]!.length} numbers, sample 0 has ${width}.`,
+    )
+  const channels = Array.from({ length: width }, (_, channel) => Float32Array.from(rows, (row) => row[channel]!))
+  return { channels, ...(timesS === undefined ? { sampleRateHz: sampleRateHz! } : { timesS }) }
+}
+
+/**
+ * Unit vectors, in the order of the items.
+ * @throws M4Error `NOT_AVAILABLE` where the image has no module for an item, or where its texts lie in a space of their own;
+ * `SHAPE_MISMATCH` for vectors of another width
+ */
+export async function embedRead(
+  items: readonly ReadItem[],
+  options: Pick<EmbedOptions, 'window'>,
+  work: Work,
+): Promise<readonly Float32Array[]> {
+  return (await embedScaled(items, options, work)).vectors
+}
+
+export interface Scaled {
+  /** Length 1. */
+  readonly vectors: readonly Float32Array[]
+  /** What each had before: 1, or less for a mean over clips. */
+  readonly lengths: readonly number[]
+  /** What the encoder of text multiplies its vectors with before a softmax; undefined where it has none, or read nothing. */
+  readonly scale: number | undefined
+}
+
+/** As `embedRead`, with what a softmax over products needs. */
+export async function embedScaled(
+  items: readonly ReadItem[],
+  options: Pick<EmbedOptions, 'window'>,
+  work: Work,
+): Promise<Scaled> {
+  assertOneSpace(items, work)
+  const out: Float32Array[] = new Array(items.length)
+  for (const kind of ['picture', 'sound', 'motion'] as const) {
+    const chosen = items.flatMap((item, i) => (item.kind === kind ? [i] : []))
+    if (!chosen.length) continue
+    const heads = await sense(
+      chosen.map((i) => items[i] as SensedItem),
+      work,
+    )
+    for (const [k, i] of chosen.entries()) out[i] = meanOfClips(heads[k]!)
+  }
+  let scale: number | undefined
+  const texts = items.flatMap((item, i) => (item.kind === 'text' ? [{ i, text: item.text }] : []))
+  if (texts.length) {
+    const read = await embedTexts(
+      texts.map(({ text }) => text),
+      options,
+      work,
+    )
+    scale = read.scale
+    for (const [k, { i }] of texts.entries()) out[i] = read.embeddings[k]!
+  }
+  for (const [i, item] of items.entries()) if (item.kind === 'vector') out[i] = item.vector
+  assertOneWidth(out)
+  const lengths = out.map(lengthOf)
+  return { vectors: out.map(toUnitLength), lengths, scale }
+}
+
+/** Clips of pictures, sounds and recordings; each module is given back before the next is asked for. */
+export async function sense(items: readonly SensedItem[], work: Work): Promise<ClipHeads[]> {
+  const heads: ClipHeads[] = new Array(items.length)
+  for (const kind of ['picture', 'sound', 'motion'] as const) {
+    const chosen = items.flatMap((item, i) => (item.kind === kind ? [i] : []))
+    if (!chosen.length) continue
+    const role = ENCODER_ROLES[kind]
+    for (const i of chosen) heads[i] = await senseOne(items[i]!, work)
+    work.done(role)
+  }
+  return heads
+}
+
+async function senseOne(item: SensedItem, work: Work): Promise<ClipHeads> {
+  const { signal } = work
+  if (item.kind === 'picture') {
+    const encoder = await work.use('IMG')
+    return work.stage('encode', () => encoder.encode(item.picture, signal))
+  }
+  if (item.kind === 'sound') {
+    const encoder = await work.use('AUD-B')
+    return work.stage('encode', () => encoder.encode(item.channels, signal))
+  }
+  const encoder = await work.use('IMU')
+  return work.stage('encode', () => encoder.encode(item.recording, signal))
+}
+
+async function embedTexts(texts: readonly string[], { window }: Pick<EmbedOptions, 'window'>, work: Work) {
+  const encoder = await work.use('TXT')
+  const embedded = await work.stage('embed', () => encoder.embed(texts, { window, signal: work.signal }))
+  work.tokens.encoded += embedded.tokens
+  work.done('TXT')
+  return embedded
+}
+
+/** Texts meet the rest only where one ImageBind reads them all. */
+function assertOneSpace(items: readonly ReadItem[], { image }: Work): void {
+  const { modules, name } = image.manifest
+  const sensed = items.filter(({ kind }) => kind in ENCODER_ROLES)
+  for (const { kind } of sensed) {
+    const role = ENCODER_ROLES[kind as SensedItem['kind']]
+    if (!modules[role])
+      throw new M4Error('NOT_AVAILABLE', `The image ${name} has no module ${role} for a ${kind}.`, {
+        hint: `It has ${Object.keys(modules).join(', ')}. Use an image that is built with it, e.g. of the recipe standard.`,
+        details: { role },
+      })
+  }
+  const texts = modules.TXT?.architecture
+  if (!sensed.length || !items.some(({ kind }) => kind === 'text') || texts === JOINT_TEXT) return
+  throw new M4Error(
+    'NOT_AVAILABLE',
+    `The image ${name} reads texts with ${texts ?? 'nothing'}, whose vectors cannot be compared with those of a ${sensed[0]!.kind}.`,
+    { hint: `Use an image whose TXT is ${JOINT_TEXT}, e.g. of the recipe standard.`, details: { texts } },
+  )
+}
+
+const JOINT_TEXT = 'imagebind-text'
+
+function assertOneWidth(vectors: readonly Float32Array[]): void {
+  const other = vectors.findIndex(({ length }) => length !== vectors[0]!.length)
+  if (other < 0) return
+  throw new M4Error(
+    'SHAPE_MISMATCH',
+    `Embedding ${other} has ${vectors[other]!.length} numbers, embedding 0 has ${vectors[0]!.length}.`,
+    { hint: 'Compare only what one image embedded.' },
+  )
+}
