@@ -29,7 +29,7 @@ parts: ${Object.keys(PARTS).join(', ')}; default: all of them, then the report. 
   --fresh         forget what was measured today
   --install       install what only the benchmark needs (@huggingface/transformers and a q8 Whisper beside llama.cpp) in bench/node_modules
 
-Models of random weights (11 GB) and the Whisper export are written below M4FM_HOME/bench/encoders when they are missing: minutes, once.
+Models of random weights (9 GB) and the Whisper export are written below M4FM_HOME/bench/encoders when they are missing: minutes, once.
 `
 
 function fail(message) {

@@ -56,6 +56,7 @@ function summary(results) {
       const [ours, theirs] = [text[m4Name(quantisation)], text[llamaName('iq2')]]
       return ours && theirs ? [`${((ours.perplexity / theirs.perplexity - 1) * 100).toFixed(2)} %`] : []
     })
+    if (changes.length === 0) continue
     rows.push([
       `perplexity, ${quantisation}`,
       'against llama.cpp on the source file (PTB, AG News)',
