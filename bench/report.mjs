@@ -2,6 +2,7 @@
 
 import { GGUFS, llamaName, m4Name, PERPLEXITY_GOALS, QUANTISATIONS, SPEED_GOALS } from './lib/contenders.mjs'
 import { encoderRows, encodersSection } from './lib/encoders-report.mjs'
+import { fullSizeRow, fullSizeSection } from './lib/full-size-report.mjs'
 import { bullets, table } from './lib/markdown.mjs'
 import { latestResults, writeReadme, writeReadmeBlock } from './lib/results.mjs'
 import { say } from './lib/say.mjs'
@@ -13,6 +14,7 @@ const SECTIONS = Object.freeze({
   perplexity: { title: 'Perplexity', body: perplexitySection },
   accuracy: { title: 'Accuracy', body: accuracySection },
   encoders: { title: 'Encoders and generators', body: encodersSection },
+  'full-size': { title: 'The paper’s model at full size', body: fullSizeSection },
 })
 
 export function report() {
@@ -64,6 +66,8 @@ function summary(results) {
     ])
   }
   if (results.has('encoders')) rows.push(...encoderRows(results.get('encoders')))
+  const fullSize = results.get('full-size')
+  if (fullSize) rows.push(fullSizeRow(fullSize))
   const { date, machine } = results.values().next().value
   const origin = `Measured ${date} on ${machine.cpu}, ${machine.cores} cores; 2 threads, interleaved. All of it, with protocol and raw rounds: [bench/results](bench/results/README.md).`
   return `## Measured\n\n${table(['what', 'compared', 'ratio or change'], rows)}\n\n${origin}\n`
