@@ -136,6 +136,7 @@ async function buildModule(
     embedding: recipe.embedding ?? 'fp32',
     loraSites: recipe.loraSites ?? [],
     encoderAdapters: recipe.encoderAdapters ?? false,
+    gatedPrompt: recipe.gatedPrompt ?? false,
   }
   using own = await openModel(recipe, pulls)
   const { model, config, checkpoint } = own

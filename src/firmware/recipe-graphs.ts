@@ -25,6 +25,7 @@ export function graphsOfRecipe(recipe: Recipe): RecipeGraph[] {
       embedding: module.embedding ?? 'fp32',
       loraSites: module.loraSites ?? [],
       encoderAdapters: module.encoderAdapters ?? false,
+      gatedPrompt: module.gatedPrompt ?? false,
     })
     const parts = Object.entries(module.graphs ?? {}).map(
       ([name, part]) => [name, Object.values(graphsOf(part, partOptions(part)))[0]!] as const,

@@ -62,7 +62,7 @@ describe('an unpinned source', () => {
     const web = { ...unpinned(), uris: ['https://example.org/model.bin'] }
     await expect(pinSource(web, { home, offline: true })).rejects.toMatchObject({ code: 'OFFLINE' })
     const npm = { ...unpinned(), uris: [`npm:a@1.0.0/b#sha512-${'A'.repeat(86)}==`] }
-    await expect(pinSource(npm, { home })).rejects.toMatchObject({ code: 'INVALID_REQUEST' })
+    await expect(pinSource(npm, { home, offline: false })).rejects.toMatchObject({ code: 'INVALID_REQUEST' })
     await pinSource(unpinned(), { home })
     const [name] = await readdir(join(home, 'pins'))
     await writeFile(join(home, 'pins', name!), '{}')
