@@ -7,66 +7,16 @@ import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, writeFi
 import { join } from 'node:path'
 import { m4fmHome } from '../../dist/core/files.js'
 import { sha256Hex } from '../../dist/core/hash.js'
+import { MMS_TTS } from '../../dist/firmware/recipes/shapes.js'
 import { countMacs, countWeights, encodeModel, printGraph } from '../../dist/graph/index.js'
-import { architecture, STABLE_DIFFUSION_1 } from '../../dist/models/index.js'
+import { architecture, IMAGEBIND_VISION, STABLE_DIFFUSION_1 } from '../../dist/models/index.js'
 import { say, sayProgress } from './say.mjs'
 
 export const ENCODERS_HOME = join(m4fmHome(), 'bench', 'encoders')
 const SEED = 1
 
-/** imagebind_huge's vision tower (arXiv:2305.05665, appendix). */
-const VIT_H = {
-  modality: 'vision',
-  width: 1280,
-  heads: 16,
-  layers: 32,
-  feedForward: 5120,
-  joint: 1024,
-  positions: 257,
-  maxScale: 100,
-  normEpsilon: 1e-6,
-  stemNormEpsilon: 1e-5,
-  stem: { kind: 'patches', channels: 3, frames: 2, kernel: 14, stride: 14, height: 224, width: 224 },
-}
-
-/** facebook/mms-tts-eng: config.json as published. */
-const MMS_TTS = {
-  vocabulary: 38,
-  width: 192,
-  layers: 6,
-  heads: 2,
-  window: 4,
-  sharedPositions: true,
-  feedForward: 768,
-  feedForwardKernel: 3,
-  latentWidth: 192,
-  durations: { kind: 'stochastic', width: 192, kernel: 3, separableLayers: 3, flows: 4, bins: 10, tailBound: 5 },
-  coupling: { flows: 4, width: 192, layers: 4, kernel: 5, dilationRate: 1 },
-  decoder: {
-    width: 512,
-    rates: [8, 8, 2, 2],
-    kernels: [16, 16, 4, 4],
-    blockKernels: [3, 7, 11],
-    dilations: [
-      [1, 3, 5],
-      [1, 3, 5],
-      [1, 3, 5],
-    ],
-    edgeKernels: [7, 7],
-    slope: 0.1,
-    outputBias: false,
-  },
-  speakers: 1,
-  speakerWidth: 0,
-  normEpsilon: 1e-5,
-  sampleRateHz: 16_000,
-  noiseScale: 0.667,
-  durationNoiseScale: 0.8,
-  speakingRate: 1,
-}
-
 const CONFIGS = Object.freeze({
-  'imagebind-vision': VIT_H,
+  'imagebind-vision': IMAGEBIND_VISION,
   vits: MMS_TTS,
   'stable-diffusion': STABLE_DIFFUSION_1,
 })
