@@ -98,6 +98,11 @@ describe('an image from build to rollback', () => {
     const [ops, text] = await both(m4fm('ops', 'tiny-random', '--json'), m4fm('inspect', 'tiny-random'))
     const standard = (await m4fm('ops', 'standard', '--json')).json<{ types: string[] }>()
     expect(standard.types.length).toBeLessThanOrEqual(39)
+    // From the recipe alone: nothing of it is on this machine.
+    const fuyu = await m4fm('ops', 'fuyu', '--json')
+    expect(fuyu.json<{ types: string[] }>().types).toEqual(
+      expect.arrayContaining(['Pad', 'com.microsoft.GroupQueryAttention']),
+    )
     const census = ops.json<{ types: string[]; counts: Record<string, number>; total: number }>()
     expect(census).toMatchObject({ withoutSubgraphs: expect.any(Object) })
     expect(census.total).toBe(Object.values(census.counts).reduce((a, b) => a + b, 0))

@@ -5,9 +5,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
+import { openCheckpoint } from '../src/checkpoint/index.js'
 import { liveHandles } from '../src/core/disposal.js'
-import { decodeImage, decodeWav, encodePng, encodeWav16 } from '../src/media/index.js'
+import type { DataOf } from '../src/core/dtypes.js'
+import { openEngine } from '../src/engine/index.js'
+import { clipFrames, decodeImage, decodeWav, encodePng, encodeWav16 } from '../src/media/index.js'
+import { IMAGEBIND_VIDEO, videoFrontEndGraph } from '../src/models/index.js'
+import { openGraph } from '../src/parity/graphs.js'
 import { runParity } from '../src/parity/index.js'
+import { planesOf } from '../src/runtime/tower.js'
 
 const SHARED = fileURLToPath(new URL('../../shared/goldens', import.meta.url))
 const scratch = mkdtempSync(join(tmpdir(), 'm4-front-ends-'))
@@ -46,6 +52,26 @@ function editSound(folder: string, edit: (samples: Float32Array) => Float32Array
   const { samples, sampleRateHz } = decodeWav(readFileSync(path))
   writeFileSync(path, encodeWav16(edit(samples[0]!), sampleRateHz))
 }
+
+test.runIf(existsSync(SHARED))('the first and the last frame say all of a clip', async () => {
+  using golden = openCheckpoint(join(SHARED, 'frontend-imagebind-video', 'io.safetensors'))
+  const [clip, expected] = ['input.clip', 'output.crops'].map((name) => golden.tensors.get(name)!)
+  const [, frames, height, width] = clip!.dims as [number, number, number, number]
+  const dots = height * width
+  const all = Uint8Array.from(clip!.float32())
+  const pictures = clipFrames(frames, frames / 2)[0]!.map((t) => ({
+    data: Uint8Array.from({ length: 3 * dots }, (_, i) => all[((i % 3) * frames + t) * dots + Math.floor(i / 3)]!),
+    width,
+    height,
+  }))
+  const engine = await openEngine()
+  using session = await openGraph(engine, videoFrontEndGraph({ ...IMAGEBIND_VIDEO, size: expected!.dims.at(-1)! }))
+  using seen = engine.tensor('uint8', [3, 2, height, width], planesOf(pictures) as DataOf<'uint8'>)
+  const { crops } = await session.run({ clip: seen })
+  const far = expected!.float32().map((value, i) => Math.abs(value - (crops!.data[i] as number)))
+  expect(Math.max(...far)).toBeLessThan(1e-4)
+  crops!.dispose()
+})
 
 describe.runIf(existsSync(SHARED))('mistakes are found', () => {
   test('one dot of a PNG', async () => {

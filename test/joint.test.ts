@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { liveHandles, normalSource } from '../src/core/index.js'
 import { buildFirmware, findRecipe, type Recipe } from '../src/firmware/index.js'
-import { encodePng, encodeWav16 } from '../src/media/index.js'
+import { encodePng, encodeWav16, type Picture } from '../src/media/index.js'
 import { type Firmware, type Item, openFirmware, type Request } from '../src/runtime/index.js'
 
 const noise = (count: number, seed: number) => Float32Array.from({ length: count }, normalSource(seed))
@@ -20,6 +20,7 @@ const wav = (seconds: number, seed: number) =>
     noise(16_000 * seconds, seed).map((value) => 0.1 * value),
     16_000,
   )
+const fileOf = async (picture: Picture) => ({ file: await encodePng(picture) })
 const motion = (samples: number, seed: number) => ({
   rows: Array.from({ length: samples }, (_, n) => Array.from(noise(6, 100 * seed + n))),
   sampleRateHz: 400,
@@ -85,6 +86,40 @@ describe('one space', () => {
     expect([...dots!]).toEqual([...file!])
   })
 
+  test('a video: crops of its clips, and only the frames that are looked at', async () => {
+    const dots = (seed: number, width: number, height: number) => ({
+      data: Uint8Array.from(noise(width * height * 3, seed), (value) => 128 + 60 * value),
+      width,
+      height,
+    })
+    // Nothing to resize or to cut: a still video is its picture.
+    const still = dots(1, 28, 28)
+    const [video, picture] = await embed(
+      { video: { frames: Array.from({ length: 9 }, () => still), rateHz: 2 } },
+      { picture: still },
+    )
+    expect(Math.max(...video!.map((value, i) => Math.abs(value - picture![i]!)))).toBeLessThan(1e-4)
+
+    // 4 s of 4 frames each: clips begin at 0, 2, 4, 6, 8 and end 7 frames later.
+    const frames = Array.from({ length: 16 }, (_, n) => dots(n, 40, 30))
+    const changed = (n: number) => ({
+      video: { frames: frames.map((frame, i) => (i === n ? dots(99, 40, 30) : frame)), rateHz: 4 },
+    })
+    const [whole, unseen, last] = await embed({ video: { frames, rateHz: 4 } }, changed(1), changed(15))
+    expect([...unseen!]).toEqual([...whole!])
+    expect([...last!]).not.toEqual([...whole!])
+
+    const request = { items: [{ video: { frames, rateHz: 4 } }, items[1]!] } as const
+    const { output, report } = await firmware.ask({ task: 'match', ...request, labels: ['cat', 'dog'] })
+    expect(report.modules.map(({ role }) => role)).toEqual(['IMG', 'TXT'])
+    expect(output.matches).toHaveLength(2)
+    const gallery = [items[1]!, { video: { frames: await Promise.all(frames.map(fileOf)), rateHz: 4 } }]
+    const { results } = (await firmware.ask({ task: 'retrieve', ...request, gallery, top: 1 })).output
+    expect(results.map(([best]) => best!.index)).toEqual([1, 0])
+    const asked = await firmware.ask({ task: 'describe', items: [request.items[0]], maxTokens: 1 })
+    expect(asked.report.modules.map(({ role }) => role)).toEqual(['IMG', 'backbone'])
+  })
+
   test('similarity between items of any kind', async () => {
     const { similarities } = (await firmware.ask({ task: 'similarity', items, others: [items[1]!, 'x'] })).output
     expect(similarities.map((row) => row.length)).toEqual([2, 2, 2, 2])
@@ -103,7 +138,7 @@ describe('one space', () => {
       expect(label).toBe(scores[0]!.label)
       expect(scores.reduce((sum, { probability }) => sum + probability!, 0)).toBeCloseTo(1, 9)
       // All logarithms of shares lie on one line over the cosines: its slope is the scale.
-      const [x, y, z] = scores.map(({ similarity, probability }) => [similarity, Math.log(probability!)] as const)
+      const [x, y, z] = scores.map(({ similarity, probability }) => [similarity!, Math.log(probability!)] as const)
       const slope = (a: readonly number[], b: readonly number[]) => (a[1]! - b[1]!) / (a[0]! - b[0]!)
       expect(slope(x!, z!)).toBeCloseTo(slope(x!, y!), 3)
       expect(slope(x!, z!)).toBeGreaterThan(0)
@@ -151,6 +186,7 @@ describe('describe', () => {
 })
 
 describe('bad input', () => {
+  const dot = { data: new Uint8Array(3), width: 1, height: 1 }
   const cut = async () => (await png(1)).slice(0, 60)
 
   test.each<[string, () => Promise<Request> | Request, string]>([
@@ -165,6 +201,21 @@ describe('bad input', () => {
     ['no picture', () => ({ task: 'embed', items: [{ picture: { file: Uint8Array.of(1, 2) } }] }), 'PICTURE_INVALID'],
     ['no sound', () => ({ task: 'embed', items: [{ sound: { wav: Uint8Array.of(1, 2) } }] }), 'AUDIO_INVALID'],
     ['a click', () => ({ task: 'embed', items: [{ sound: { wav: wav(0.05, 1) } }] }), 'AUDIO_INVALID'],
+    ['no frames', () => ({ task: 'embed', items: [{ video: { frames: [], rateHz: 4 } }] }), 'EMPTY_INPUT'],
+    [
+      'a frame that is none',
+      () => ({ task: 'embed', items: [{ video: { frames: [dot, 1 as never], rateHz: 4 } }] }),
+      'INVALID_REQUEST',
+    ],
+    ['a slow video', () => ({ task: 'embed', items: [{ video: { frames: [dot], rateHz: 0.4 } }] }), 'INVALID_REQUEST'],
+    [
+      'uneven frames',
+      () => ({
+        task: 'embed',
+        items: [{ video: { frames: [dot, { ...dot, height: 2, data: new Uint8Array(6) }], rateHz: 1 } }],
+      }),
+      'INVALID_REQUEST',
+    ],
     ['no motion', () => ({ task: 'embed', items: [{ motion: { rows: [], sampleRateHz: 400 } }] }), 'EMPTY_INPUT'],
     ['motion too short', () => ({ task: 'embed', items: [{ motion: motion(9, 1) }] }), 'MOTION_INVALID'],
     [

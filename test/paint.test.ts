@@ -7,10 +7,12 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../src/checkpoint/index.js'
 import { liveHandles } from '../src/core/disposal.js'
+import { normalSource } from '../src/core/random.js'
 import { openEngine } from '../src/engine/index.js'
-import { buildFirmware, findRecipe, openImage, selfTest } from '../src/firmware/index.js'
-import { decodeImage } from '../src/media/index.js'
+import { buildFirmware, findRecipe, openImage, type Recipe, selfTest } from '../src/firmware/index.js'
+import { decodeImage, encodeWav16, soundChannels } from '../src/media/index.js'
 import { architecture } from '../src/models/index.js'
+import { createModules, type Firmware, type Item, openFirmware, type PaintRequest } from '../src/runtime/index.js'
 import { ensureCompiled, runCli } from './helpers/cli.js'
 
 const scratch = mkdtempSync(join(tmpdir(), 'm4-paint-'))
@@ -59,6 +61,107 @@ describe('m4fm run --task paint', () => {
     expect(await paint('a boat')).toMatchObject({ code: 2, stderr: expect.stringContaining('--out picture.png') })
     expect(await paint('a boat', '--out', out, '--voice', '1')).toMatchObject({ code: 2 })
     expect(await paint('a boat', '--out', out, '--steps', '0')).toMatchObject({ code: 2 })
+  }, 60_000)
+})
+
+describe('paint after what was seen, heard, felt or read', () => {
+  const home = join(scratch, 'unclip')
+  const { modules, ...rest } = findRecipe('tiny-random')
+  const { IMG, TXT, IMU, 'AUD-B': hears, 'IMG-gen': plain } = modules
+  const given = (plain!.weights as { random: { config: { unet: object } } }).random.config
+  const unclip = {
+    ...plain!,
+    weights: {
+      random: { seed: 5, config: { ...given, unet: { ...given.unet, classWidth: 64 }, augment: { width: 32 } } },
+    },
+  }
+  const recipe: Recipe = {
+    ...rest,
+    name: 'tiny-unclip',
+    modules: { IMG: IMG!, TXT: TXT!, IMU: IMU!, 'AUD-B': hears!, 'IMG-gen': unclip },
+  }
+  const noise = (count: number, seed: number) => Float32Array.from({ length: count }, normalSource(seed))
+  const wav = encodeWav16(noise(48_000, 1), 16_000)
+  const picture = { data: Uint8Array.from({ length: 2700 }, (_, i) => (i * 37) % 256), width: 30, height: 30 }
+  const rows = Array.from({ length: 90 }, (_, n) => Array.from(noise(6, n)))
+  const items: readonly (readonly [string, Item])[] = [
+    ['AUD-B', { sound: { wav } }],
+    ['IMG', { picture }],
+    ['IMG', { video: { frames: [picture, { ...picture, data: picture.data.toReversed() }], rateHz: 1 } }],
+    ['IMU', { motion: { rows, sampleRateHz: 400 } }],
+    ['TXT', 'a red boat'],
+  ]
+  const open = async (modules: Recipe['modules'], name: string) =>
+    openFirmware((await buildFirmware({ ...recipe, modules, name }, { home })).path)
+  let firmware: Firmware
+  const paint = (more: Partial<PaintRequest>) => firmware.ask({ task: 'paint', steps: 2, sampler: 'ddim', ...more })
+
+  beforeAll(async () => {
+    firmware = await open(recipe.modules, 'tiny-unclip')
+  }, 120_000)
+  afterAll(() => firmware.dispose())
+
+  test('each wakes its encoder and the generator: path 3, and a picture of its own', async () => {
+    const pictures = new Set<string>()
+    for (const [role, from] of items) {
+      const { output, report } = await paint({ from })
+      expect(report).toMatchObject({ path: 3, task: 'paint', modules: [{ role }, { role: 'IMG-gen' }] })
+      expect(output).toMatchObject({ width: 16, height: 16 })
+      expect((await paint({ from })).output).toEqual(output)
+      pictures.add(output.data.join())
+    }
+    pictures.add((await paint({ from: items[0]![1], prompt: 'at night' })).output.data.join())
+    pictures.add((await paint({ from: items[0]![1], noiseLevel: 500 })).output.data.join())
+    expect(pictures.size).toBe(7)
+  }, 60_000)
+
+  test('what unCLIP gets: heads of pictures and texts, scaled vectors of the rest', async () => {
+    const engine = await openEngine()
+    const sleeping = createModules(firmware.image, engine)
+    const [sound, sight, text] = await Promise.all([sleeping.use('AUD-B'), sleeping.use('IMG'), sleeping.use('TXT')])
+    const heard = await sound.module.encode(soundChannels(wav).channels)
+    const seen = await sight.module.encode(picture)
+    const read = await text.module.head('a red boat')
+    expect(heard.clips).toBe(3)
+    expect(Math.hypot(...seen.embedding)).toBeCloseTo(1, 4)
+    expect(Math.hypot(...seen.heads)).not.toBeCloseTo(1, 1)
+    const same = [heard.embedding, seen.heads, undefined, undefined, read.head]
+    for (const [i, embedding] of same.entries()) {
+      if (!embedding) continue
+      const { output, report } = await paint({ embedding })
+      expect(report).toMatchObject({ path: 4, modules: [{ role: 'IMG-gen' }] })
+      expect(output).toEqual((await paint({ from: items[i]![1] })).output)
+    }
+    for (const lease of [sound, sight, text]) lease.leave()
+    sleeping.close()
+  }, 60_000)
+
+  test('says what an image lacks, and what does not go together', async () => {
+    const from = items[0]![1]
+    const embedding = noise(32, 1)
+    await expect(paint({ from, embedding })).rejects.toMatchObject({ code: 'INVALID_REQUEST' })
+    await expect(paint({ from: { embedding } })).rejects.toMatchObject({ code: 'INVALID_REQUEST' })
+    await expect(paint({})).rejects.toMatchObject({ code: 'EMPTY_INPUT' })
+    using deaf = await open({ 'IMG-gen': unclip }, 'deaf')
+    for (const item of [from, 'a text'])
+      await expect(deaf.ask({ task: 'paint', from: item })).rejects.toMatchObject({ code: 'NOT_AVAILABLE' })
+    using texts = await open({ 'IMG-gen': plain!, 'AUD-B': hears! }, 'texts')
+    await expect(texts.ask({ task: 'paint', from })).rejects.toMatchObject({
+      code: 'NOT_AVAILABLE',
+      hint: expect.stringContaining('unclip'),
+    })
+    expect(texts.loaded()).toEqual([])
+  }, 60_000)
+
+  test('m4fm run --task paint --from sound.wav', async () => {
+    const [sound, out] = [join(scratch, 'sound.wav'), join(scratch, 'heard.png')]
+    writeFileSync(sound, wav)
+    const words = ['run', 'tiny-unclip', '--task', 'paint', '--from', sound, '--steps', '2', '--sampler', 'ddim']
+    const done = await runCli([...words, '--out', out, '--json'], { home })
+    expect(done).toMatchObject({ code: 0 })
+    expect(done.json()).toMatchObject({ report: { path: 3, modules: [{ role: 'AUD-B' }, { role: 'IMG-gen' }] } })
+    const expected = (await paint({ from: items[0]![1] })).output
+    expect(await decodeImage(readFileSync(out))).toEqual(expected)
   }, 60_000)
 })
 

@@ -31,8 +31,8 @@ const ANSWERS: Readonly<{ [T in Task]: (output: Outputs[T]) => string }> = Objec
         const rest = scores
           .map(({ label: name, similarity, probability }) =>
             probability === undefined
-              ? `${name} ${similarity.toFixed(3)}`
-              : `${name} ${percent(probability)}, cosine ${similarity.toFixed(3)}`,
+              ? `${name} ${similarity!.toFixed(3)}`
+              : `${name} ${percent(probability)}${similarity === undefined ? '' : `, cosine ${similarity.toFixed(3)}`}`,
           )
           .join(', ')
         return `${label}  (${rest})`

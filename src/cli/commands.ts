@@ -126,7 +126,10 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
       },
       { flags: '--image <image>', about: 'the image; all arguments are then input' },
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
-      { flags: '--labels <a,b,…>', about: 'labels of classify and match' },
+      {
+        flags: '--labels <a,b,…>',
+        about: 'labels of classify and match; match without: those of the encoder’s own head',
+      },
       {
         flags: '--examples <file>',
         about: 'few-shot examples: TSV (input, tab, output) or JSONL ({"input","output"})',
@@ -143,7 +146,12 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
       { flags: '--voice <name>', about: 'speak: one of several voices, by number or name' },
       { flags: '--speed <x>', about: 'speak: 0.25 to 4, 1 is as published' },
       { flags: '--picture <file>', about: 'paint: a picture to start from' },
-      { flags: '--strength <x>', about: 'paint: how much of it may change, up to 1 (default 0.8)' },
+      {
+        flags: '--from <item>',
+        about: 'paint (unCLIP): a file of a picture, sound or motion, or a text, to paint after',
+      },
+      { flags: '--noise-level <n>', about: 'paint: how freely, 0 to 999 (default 0)' },
+      { flags: '--strength <x>', about: 'paint: how much of the picture may change, up to 1 (default 0.8)' },
       { flags: '--negative <text>', about: 'paint: what the picture should not look like' },
       { flags: '--steps <n>', about: 'paint: evaluations of the model (default 50)' },
       { flags: '--guidance <x>', about: 'paint: how closely the text is followed (default 7.5)' },

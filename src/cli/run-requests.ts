@@ -25,7 +25,7 @@ const DECODED = ['maxTokens', ...SAMPLING, 'stop', 'adapter']
 const LINES = ['examples', 'instruction', 'names']
 
 const PAINT_TEXTS = ['negative', 'sampler'] as const
-const PAINT_NUMBERS = ['strength', 'steps', 'guidance', 'seed', 'width', 'height'] as const
+const PAINT_NUMBERS = ['strength', 'noiseLevel', 'steps', 'guidance', 'seed', 'width', 'height'] as const
 
 /** Those of the options that were given. */
 const given = <N extends string, V>(names: readonly N[], read: (name: N) => V | undefined): { [K in N]?: V } =>
@@ -100,7 +100,7 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
     make: async (input) => ({
       task: 'match',
       ...(await items(input)),
-      labels: labelsOf(input),
+      labels: commaOption(input.options, 'labels'),
       ...template(input.options),
       ...windowed(input.options),
     }),
@@ -139,15 +139,20 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
     },
   },
   paint: {
-    takes: ['out', 'picture', ...PAINT_TEXTS, ...PAINT_NUMBERS],
+    takes: ['out', 'picture', 'from', 'rate', ...PAINT_TEXTS, ...PAINT_NUMBERS],
     make: async (input) => {
-      const picture = textOption(input.options, 'picture')
+      const { context, operands, options } = input
+      const from = textOption(options, 'from')
+      // With something to paint after, words are no must, and nobody waits for them.
+      const silent = from !== undefined && !operands.length && textOption(options, 'file') === undefined
+      const picture = textOption(options, 'picture')
       return {
         task: 'paint',
-        prompt: await oneText(input),
-        ...(picture === undefined ? {} : { picture: { file: await readBytes(picture, input.context.signal) } }),
-        ...given(PAINT_TEXTS, (name) => textOption(input.options, name)),
-        ...given(PAINT_NUMBERS, (name) => numberOption(input.options, name)),
+        ...(silent ? {} : { prompt: await oneText(input) }),
+        ...(from === undefined ? {} : { from: await itemOf(from, context, options) }),
+        ...(picture === undefined ? {} : { picture: { file: await readBytes(picture, context.signal) } }),
+        ...given(PAINT_TEXTS, (name) => textOption(options, name)),
+        ...given(PAINT_NUMBERS, (name) => numberOption(options, name)),
       }
     },
   },

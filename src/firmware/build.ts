@@ -144,6 +144,10 @@ async function buildModule(
   let random = own.random
   let parameters = countParameters(own.weights)
   for (const [name, part] of Object.entries(recipe.graphs ?? {})) {
+    if (Object.hasOwn(made.entries, name))
+      throw new M4Error('USAGE', `Module ${role}: graphs.${name}: the architecture has a graph of this name itself.`, {
+        hint: 'Give the part another name in the recipe.',
+      })
     using opened = await openModel(part, pulls)
     const written = await writeGraphs(role, opened, partOptions(part), store, options, name)
     Object.assign(made.entries, written.entries)

@@ -47,7 +47,10 @@ export interface ModuleRecipe {
   readonly tokenizer?: TokenizerRecipe
   /** Jinja text, where the checkpoint carries none. */
   readonly chatTemplate?: string
-  /** Graphs beside the architecture's own, with weights of their own: `project`, from the joint space into a backbone. */
+  /**
+   * Graphs beside the architecture's own, with weights of their own: `project`, from the joint space into a backbone; `classify`,
+   * the classes of an encoder, which the file `labels` names in order, as a JSON list.
+   */
   readonly graphs?: Readonly<Record<string, GraphRecipe>>
   /** More tables that the runtime reads, e.g. `voice.af_heart`. */
   readonly files?: Readonly<Record<string, RecipeSource>>

@@ -119,7 +119,18 @@ const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Reco
   foreign: () => ({}),
   resnet: NO_TEXT,
   projection: NO_TEXT,
-  persimmon: ({ bosId, eosId }) => ({ bosId, eosIds: [eosId] }),
+  'mlp-head': NO_TEXT,
+  persimmon: (tokenizer) => {
+    const end = tokenizer.idOf('|ENDOFTEXT|')
+    const start = tokenizer.idOf('<s>') ?? end ?? tokenizer.bosId
+    return {
+      bosId: start,
+      eosIds: [...new Set([end, tokenizer.eosId])].filter((id) => id !== undefined),
+      patchId: tokenizer.idOf('|SPEAKER|') ?? start,
+      rowEndId: tokenizer.idOf('|NEWLINE|') ?? tokenizer.eosId,
+      answerId: tokenizer.idOf('<0x04>') ?? null,
+    }
+  },
   'imagebind-text': (tokenizer) => ({
     startId: special(tokenizer, '<|startoftext|>') ?? tokenizer.bosId,
     endId: special(tokenizer, '<|endoftext|>') ?? tokenizer.eosId,

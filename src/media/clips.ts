@@ -43,6 +43,30 @@ export function clipSpans(count: number, rateHz: number, plan: ClipPlan): readon
   })
 }
 
+/**
+ * A video of `count` frames at `rateHz` → the first and the last frame of each clip. A clip holds the frames whose start lies in it.
+ *
+ * @reference pytorchvideo/data/encoded_video_decord.py `get_clip`, pytorchvideo/transforms/functional.py
+ * `uniform_temporal_subsample` of 2
+ * @throws M4Error `EMPTY_INPUT` for no frames, `INVALID_REQUEST` for a rate at which a clip may hold none
+ */
+export function clipFrames(
+  count: number,
+  rateHz: number,
+  plan: ClipPlan = IMAGEBIND_VIDEO_CLIPS,
+): readonly (readonly [first: number, last: number])[] {
+  if (!(rateHz * plan.clipS >= 1 && Number.isFinite(rateHz)))
+    throw new M4Error(
+      'INVALID_REQUEST',
+      `video: expected ${1 / plan.clipS} frames per second or more, got ${rateHz}.`,
+      { hint: 'Give the rate at which the frames were taken; single pictures are items of their own.' },
+    )
+  return clipTimes(count / rateHz, plan).map(([start, end]) => {
+    const first = Math.min(Math.ceil(start * rateHz), count - 1)
+    return [first, Math.max(Math.min(Math.ceil(end * rateHz), count) - 1, first)]
+  })
+}
+
 function latestStart(durationS: number, clipS: number): number {
   if (!Number.isFinite(durationS) || durationS <= 0)
     throw new M4Error('EMPTY_INPUT', `Clips are cut from something that lasts, got ${durationS} s.`)

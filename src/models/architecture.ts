@@ -5,13 +5,14 @@ import type { Graph } from '../graph/index.js'
 import { type BertConfig, bertConfig, bertEmbedGraph, bertShapes, bertWeights } from './bert.js'
 import type { EmbeddingKind } from './embedding.js'
 import { type ForeignConfig, foreignConfig, foreignRandom } from './foreign.js'
-import { fuyuPatchGraph } from './fuyu.js'
+import { fuyuPatchGraph, fuyuPictureFacts } from './fuyu.js'
 import { IMAGEBIND_ARCHITECTURES } from './imagebind/architecture.js'
 import type { QuantisationPlan } from './linear.js'
 import { LORA_SITE_PATHS, type LoraSite, llamaDecoderGraph, llamaEmbedGraph, loraSites } from './llama.js'
 import { llamaPromptGraph } from './llama-prompt.js'
 import { type LlamaConfig, llamaConfig, llamaShapes, llamaWeights, padHeads } from './llama-weights.js'
 import { logMelGraph, WHISPER_LOG_MEL } from './log-mel.js'
+import { type MlpHeadConfig, mlpHeadConfig, mlpHeadGraph, mlpHeadShapes, mlpHeadWeights } from './mlp-head.js'
 import {
   arrangePersimmon,
   type PersimmonConfig,
@@ -213,7 +214,11 @@ const persimmon: Architecture<PersimmonConfig> = {
     decode: () => persimmonDecoderGraph(config, weights, quantisation),
     ...(config.patchWidth ? { patches: () => fuyuPatchGraph(config, weights, quantisation) } : {}),
   }),
-  runtimeConfig: (config) => ({ ...config, kvHeads: config.heads }),
+  runtimeConfig: (config) => ({
+    ...config,
+    kvHeads: config.heads,
+    ...(config.patchWidth ? fuyuPictureFacts(config) : {}),
+  }),
 }
 
 /** PandaGPT's soft token. */
@@ -225,6 +230,15 @@ const projection: Architecture<ProjectionConfig> = {
   runtimeConfig: (config) => ({ ...config }),
 }
 
+/** Classes beside an encoder. */
+const mlpHead: Architecture<MlpHeadConfig> = {
+  configure: mlpHeadConfig,
+  weights: mlpHeadWeights,
+  random: (config, seed) => randomWeights(mlpHeadShapes(config), () => 1, seed),
+  graphs: (config, weights, { quantisation }) => ({ head: () => mlpHeadGraph(config, weights, quantisation) }),
+  runtimeConfig: (config) => ({ ...config }),
+}
+
 export const ARCHITECTURES = {
   llama,
   whisper,
@@ -233,6 +247,7 @@ export const ARCHITECTURES = {
   foreign,
   resnet,
   projection,
+  'mlp-head': mlpHead,
   persimmon,
   ...IMAGEBIND_ARCHITECTURES,
   'stable-diffusion': stableDiffusion,

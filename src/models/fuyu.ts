@@ -14,7 +14,7 @@ import type { PersimmonConfig } from './persimmon.js'
 import { dense } from './transformer.js'
 import type { WeightTensor } from './weights.js'
 
-/** Larger pictures are shrunk to fit before they come here; smaller ones stay as they are. */
+/** Dots. Larger pictures are shrunk to fit before they come here; smaller ones stay as they are. */
 export const FUYU_LARGEST = { width: 1920, height: 1080 } as const
 /** What lies right of and below a picture, in 0…255. */
 const BORDER = 1
@@ -27,6 +27,13 @@ export function fuyuPatchSide({ patchWidth }: PersimmonConfig): number {
     hint: 'Only Fuyu checkpoints take pictures.',
   })
 }
+
+/** What the runtime makes of a picture before the graph: dots. */
+export const fuyuPictureFacts = (config: PersimmonConfig) => ({
+  patchSide: fuyuPatchSide(config),
+  largestWidth: FUYU_LARGEST.width,
+  largestHeight: FUYU_LARGEST.height,
+})
 
 /** `picture` uint8 [H, W, 3] → `embeddings` float32 [P, C] row by row, `grid` int64 [2]: rows and columns of patches. */
 export function fuyuPatchGraph(
@@ -59,17 +66,4 @@ function cut(scope: Scope, normal: Value, grid: Value, side: number): Value {
   const split = scope.op('Reshape', [normal, shape], {}, 'cut')
   const gathered = scope.op('Transpose', [split], { perm: [0, 2, 1, 3, 4] }, 'gathered')
   return scope.op('Reshape', [gathered, scope.int64([-1, side * side * 3])], {}, 'flat')
-}
-
-/** Ids that Fuyu's text has around a picture. */
-export interface FuyuIds {
-  /** |SPEAKER|, 71011: the place of a patch. */
-  readonly patch: number
-  /** |NEWLINE|, 71019, behind each row of patches. */
-  readonly rowEnd: number
-}
-
-/** Ids of a picture of this many patches: embeddings stand in the places of `patch`. */
-export function fuyuPictureIds(rows: number, columns: number, { patch, rowEnd }: FuyuIds): number[] {
-  return Array.from({ length: rows }, () => [...new Array<number>(columns).fill(patch), rowEnd]).flat()
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { normalSource } from '../core/random.js'
-import { quantiseBlocks, quantisePerOutput } from './pack.js'
+import { quantiseBlocks, quantiseBlocks6, quantisePerOutput } from './pack.js'
 import type { WeightTensor } from './weights.js'
 
 function matrix(rows: number, columns: number, value: (i: number) => number): WeightTensor {
@@ -12,8 +12,24 @@ function matrix(rows: number, columns: number, value: (i: number) => number): We
   }
 }
 
+/** Six bits as the graph expands them: 8-bit blocks. */
+function dequantise6(weight: WeightTensor): Float32Array {
+  const { codes, scales } = quantiseBlocks6(weight)
+  const [rows, columns] = weight.dims as [number, number]
+  const blocks = Math.ceil(columns / 32)
+  return Float32Array.from({ length: rows * columns }, (_, i) => {
+    const [row, column] = [Math.floor(i / columns), i % columns]
+    const block = row * blocks + (column >> 5)
+    const j = column & 31
+    const part = (k: number) => codes[block * 24 + (j & 7) + 8 * k]! >> 6
+    const code = j < 24 ? codes[block * 24 + j]! & 63 : part(0) + 4 * part(1) + 16 * part(2)
+    return (4 * code - 128) * scales[block]!
+  })
+}
+
 /** What the kernel computes from packed blocks: (code − zero point) · scale. */
-function dequantise(weight: WeightTensor, bits: 4 | 8, block: 32 | 128): Float32Array {
+function dequantise(weight: WeightTensor, bits: 4 | 6 | 8, block: 32 | 128): Float32Array {
+  if (bits === 6) return dequantise6(weight)
   const { codes, scales } = quantiseBlocks(weight, bits, block)
   const [rows, columns] = weight.dims as [number, number]
   const blocks = Math.ceil(columns / block)
@@ -27,7 +43,7 @@ function dequantise(weight: WeightTensor, bits: 4 | 8, block: 32 | 128): Float32
 }
 
 const energy = (values: Float32Array) => values.reduce((sum, v) => sum + v * v, 0)
-function relativeError(weight: WeightTensor, bits: 4 | 8, block: 32 | 128): number {
+function relativeError(weight: WeightTensor, bits: 4 | 6 | 8, block: 32 | 128): number {
   const source = weight.float32()
   const got = dequantise(weight, bits, block)
   return energy(got.map((v, i) => v - source[i]!)) / energy(source)
@@ -41,6 +57,7 @@ describe('blockwise packing', () => {
   test.each([
     [8, 32, 3e-5],
     [8, 128, 5e-5],
+    [6, 32, 5e-4],
     [4, 32, 8e-3],
     [4, 128, 1.4e-2],
   ] as const)('%i bit, block %i: relative error below %f', (bits, block, budget) => {
@@ -52,6 +69,15 @@ describe('blockwise packing', () => {
   test('a last block that is not full is padded and exact where the values are', () => {
     const short = matrix(3, 40, (i) => (i % 15) - 7)
     expect(relativeError(short, 4, 32)).toBeLessThan(1e-12)
+    // Four codes in three bytes, the last block of a row included.
+    expect(
+      relativeError(
+        matrix(3, 40, (i) => 10 * (i % 4) + 1),
+        6,
+        32,
+      ),
+    ).toBeLessThan(1e-12)
+    expect(quantiseBlocks6(short).codes.length).toBe(3 * 2 * 24)
   })
 
   test('zeros stay zeros', () => {

@@ -75,8 +75,22 @@ const PEAK_CODES = [7, 5, 6, -8] as const
 const best = new Int8Array(128)
 const trial = new Int8Array(128)
 
-/** Codes by rounding at each candidate scale, then the least-squares scale for those codes; the smallest error wins. */
+/** Returns the scale of the block. */
 function packBlock4(values: Float32Array, start: number, count: number, codes: Uint8Array, at: number): number {
+  const scale = fitBlock(values, start, count, PEAK_CODES)
+  if (scale === 0) return 0
+  for (let i = 0; i < count; i += 2)
+    codes[at + (i >> 1)] = (best[i]! + 8) | ((i + 1 < count ? best[i + 1]! + 8 : 8) << 4)
+  return scale
+}
+
+/**
+ * Codes by rounding at each candidate scale, then the least-squares scale for those codes; the smallest error wins. The codes are
+ * left in `best`. Returns the scale, 0 for a block of zeros.
+ * @param peaks codes tried for the largest value: the first is the largest code, one below zero the smallest, one further
+ */
+function fitBlock(values: Float32Array, start: number, count: number, peaks: readonly number[]): number {
+  const top = peaks[0]!
   let peak = 0
   let energy = 0
   for (let i = 0; i < count; i++) {
@@ -87,15 +101,15 @@ function packBlock4(values: Float32Array, start: number, count: number, codes: U
   if (peak === 0) return 0
   let bestGain = -1
   let bestScale = 0
-  for (const peakCode of PEAK_CODES) {
-    const inverse = (peakCode === -8 ? -8 : Math.sign(peak) * peakCode) / peak
+  for (const peakCode of peaks) {
+    const inverse = (peakCode < 0 ? peakCode : Math.sign(peak) * peakCode) / peak
     let dot = 0
     let norm = 0
     for (let i = 0; i < count; i++) {
       const v = values[start + i]!
       const scaled = v * inverse
-      let q = (scaled + 128.5) | 0 // round: scaled is in [-8, 8]
-      q = q > 135 ? 7 : q - 128
+      let q = ((scaled + 128.5) | 0) - 128 // round: scaled is in [-top - 1, top + 1]
+      if (q > top) q = top
       trial[i] = q
       dot += v * q
       norm += q * q
@@ -109,9 +123,44 @@ function packBlock4(values: Float32Array, start: number, count: number, codes: U
       if (energy - gain <= energy * 1e-9) break
     }
   }
-  for (let i = 0; i < count; i += 2)
-    codes[at + (i >> 1)] = (best[i]! + 8) | ((i + 1 < count ? best[i + 1]! + 8 : 8) << 4)
   return bestScale
+}
+
+/** As `PEAK_CODES`, for 6 bits. */
+const PEAK_CODES_6 = [31, 29, 27, -32] as const
+const BYTES_6 = 24
+
+/**
+ * 6-bit codes in blocks of 32, 24 bytes each: byte j holds code j in its low six bits, and in its high two bits part ⌊j / 8⌋ (from
+ * the lowest) of code 24 + j mod 8. Codes are stored with 32 added. Four codes take three bytes.
+ * The scales are those of 8-bit blocks whose codes are four times these: zero point 128 is then that of both.
+ */
+export function quantiseBlocks6(weight: WeightTensor): Quantised {
+  const [out, inner] = matrixDims(weight)
+  const blocks = Math.ceil(inner / 32)
+  const codes = new Uint8Array(out * blocks * BYTES_6)
+  const scales = new Float32Array(out * blocks)
+  for (let from = 0; from < out; from += ROWS_AT_ONCE) {
+    const to = Math.min(out, from + ROWS_AT_ONCE)
+    const values = weight.float32({ from, to })
+    for (let row = from; row < to; row++)
+      for (let b = 0; b < blocks; b++) {
+        const count = Math.min(32, inner - b * 32)
+        const index = row * blocks + b
+        const scale = fitBlock(values, (row - from) * inner + b * 32, count, PEAK_CODES_6)
+        scales[index] = scale / 4
+        best.fill(0, scale === 0 ? 0 : count, 32)
+        packCodes6(codes, index * BYTES_6)
+      }
+  }
+  return { codes, scales }
+}
+
+function packCodes6(codes: Uint8Array, at: number): void {
+  for (let j = 0; j < BYTES_6; j++) {
+    const part = ((best[24 + (j & 7)]! + 32) >> (2 * (j >> 3))) & 3
+    codes[at + j] = (best[j]! + 32) | (part << 6)
+  }
 }
 
 /**

@@ -15,6 +15,7 @@ import { Context, type DecoderParts } from './context.js'
 import { gatedPromptPlaces } from './gated-prompt.js'
 import { cacheShape } from './kv-cache.js'
 import { configNumber, configNumbers, optionalNumber, readText, readTokenizer } from './module-config.js'
+import { PATCHES, type PatchReader, type PlacedPicture, patchFacts, readPatches, splicePatches } from './patches.js'
 import { type ChatTemplate, parseChatTemplate } from './prompts.js'
 import type { ClipHeads } from './tower.js'
 
@@ -35,6 +36,8 @@ export class Backbone extends Handle {
   /** Where the image carries one. */
   readonly chatTemplate: ChatTemplate | undefined
   readonly #parts: DecoderParts
+  /** Where the backbone takes pictures itself. */
+  readonly patches: PatchReader | undefined
   readonly #projection: Session | undefined
   readonly #contexts = new Set<Context>()
   #shared: Context | undefined
@@ -47,11 +50,13 @@ export class Backbone extends Handle {
       chatTemplate?: ChatTemplate | undefined
       /** From the joint space, where the image carries one. */
       projection?: Session | undefined
+      patches?: PatchReader | undefined
     },
   ) {
     super('backbone')
     this.#parts = parts
     this.#projection = options.projection
+    this.patches = options.patches
     this.tokenizer = options.tokenizer
     this.facts = options.facts
     this.chatTemplate = options.chatTemplate
@@ -118,11 +123,28 @@ export class Backbone extends Handle {
     }
   }
 
+  /**
+   * A picture as tokens of the backbone: patches in their places, an end behind each row. float32 [T, C]
+   * @throws M4Error `NOT_AVAILABLE` where the backbone takes no pictures, `ABORTED`
+   */
+  async see({ picture, ids }: PlacedPicture, signal?: AbortSignal): Promise<Float32Array> {
+    this.assertLive('see')
+    if (!this.patches)
+      throw new M4Error('NOT_AVAILABLE', 'The backbone of this image takes no pictures.', {
+        hint: 'Use an image of the recipe fuyu, or describe pictures through an encoder.',
+      })
+    const rows = await this.embed(ids)
+    const patches = await readPatches(this.#parts.engine, this.patches, picture, signal)
+    splicePatches(rows, ids, patches, this.patches.facts.patchId)
+    return rows
+  }
+
   protected override release(): void {
     for (const context of this.#contexts) context.dispose()
     this.#parts.embed.dispose()
     this.#parts.decode.dispose()
     this.#projection?.dispose()
+    this.patches?.session.dispose()
   }
 }
 
@@ -146,15 +168,21 @@ export async function openBackbone(image: Image, role: Role, entry: ModuleEntry,
   const chatTemplate = template === undefined ? undefined : parseChatTemplate(template)
   const sessions: Session[] = []
   try {
-    const projected = Object.hasOwn(entry.graphs, PROJECT)
-    for (const graph of ['embed', 'decode', ...(projected ? [PROJECT] : [])])
-      sessions.push(await engine.createSession({ path: image.graphPath(role, graph) }))
-    const [embed, decode, projection] = sessions as [Session, Session, Session | undefined]
+    const open = async (graph: string) => {
+      const session = await engine.createSession({ path: image.graphPath(role, graph) })
+      sessions.push(session)
+      return session
+    }
+    const [embed, decode] = [await open('embed'), await open('decode')]
+    const projection = Object.hasOwn(entry.graphs, PROJECT) ? await open(PROJECT) : undefined
+    const patches = Object.hasOwn(entry.graphs, PATCHES)
+      ? { facts: patchFacts(entry), session: await open(PATCHES) }
+      : undefined
     const { width, vocabulary, contextLength } = facts
     const cache = cacheShape(decode.inputs)
     const [places, prompts] = [loraPlaces(decode.inputs), gatedPromptPlaces(decode.inputs)]
     const parts: DecoderParts = { engine, embed, decode, width, vocabulary, contextLength, cache, places, prompts }
-    return new Backbone(parts, { tokenizer, facts, chatTemplate, projection })
+    return new Backbone(parts, { tokenizer, facts, chatTemplate, projection, patches })
   } catch (error) {
     for (const session of sessions) session.dispose()
     throw error

@@ -3,12 +3,18 @@
  *
  *   picture ─► IMG ─► head ─► project ─► soft token ─► ### Human: <Img>…</Img> question ### Assistant:
  *
- * @paper arXiv:2305.16355 (PandaGPT)
+ * A backbone that takes pictures itself (Fuyu) needs no encoder: the patches are its tokens.
+ *
+ *   picture ─► patches ─► a token each ─► question
+ *
+ * @paper arXiv:2305.16355 (PandaGPT) · Fuyu: https://www.adept.ai/blog/fuyu-8b
  */
 
 import { M4Error } from '../core/errors.js'
-import { type ReadItem, readItems, type SensedItem, sense } from './items.js'
+import type { Picture } from '../media/index.js'
+import { isSensed, type ReadItem, readItems, type SensedItem, sense } from './items.js'
 import { addSoftTokens, pandaFragments, pandaIds, pandaSegments } from './panda-prompt.js'
+import { PATCHES, patchQuestionIds, placePicture } from './patches.js'
 import type { DescribeRequest, Event, TextOutput } from './requests.js'
 import { answer } from './text-tasks.js'
 import type { Work } from './work.js'
@@ -22,8 +28,11 @@ type TokenEvent = Extract<Event, { type: 'token' }>
 export async function* describe(request: DescribeRequest, work: Work): AsyncGenerator<TokenEvent, TextOutput> {
   const { question = DEFAULT_QUESTION, history = [], stop = [] } = request
   if (question.trim() === '') throw new M4Error('EMPTY_INPUT', 'The question is empty.', { hint: 'Ask something.' })
-  const items = await readItems(request.items, work)
-  const heads = await sense(items.map(sensed), work)
+  const items = (await readItems(request.items, work)).map(sensed)
+  const pictures = items.flatMap((item) => (item.kind === 'picture' ? [item.picture] : []))
+  const sees = PATCHES in (work.image.manifest.modules.backbone?.graphs ?? {})
+  if (sees && pictures.length === items.length) return yield* describePatches(pictures, question, request, work)
+  const heads = await sense(items, work)
   const backbone = await work.use('backbone')
   const softTokens = await work.stage('project', async () => {
     const tokens: Float32Array[] = []
@@ -35,9 +44,40 @@ export async function* describe(request: DescribeRequest, work: Work): AsyncGene
   return yield* answer(work, backbone, segments, { ...request, stop: [END, ...stop], trimStart: true })
 }
 
+/** Fuyu was trained on one picture and one question. @throws M4Error `INVALID_REQUEST`, `CONTEXT_OVERFLOW` */
+async function* describePatches(
+  pictures: readonly Picture[],
+  question: string,
+  request: DescribeRequest,
+  work: Work,
+): AsyncGenerator<TokenEvent, TextOutput> {
+  if (pictures.length > 1)
+    throw new M4Error('INVALID_REQUEST', `items: this backbone takes one picture, got ${pictures.length}.`, {
+      hint: 'Ask about each by itself.',
+    })
+  if (request.history?.length)
+    throw new M4Error('INVALID_REQUEST', 'history: this backbone answers one question about a picture.', {
+      hint: 'Say what was said before in the question.',
+    })
+  const backbone = await work.use('backbone')
+  const { context, tokenizer } = backbone
+  const facts = backbone.patches!.facts
+  const placed = await work.stage('shrink', async () => placePicture(pictures[0]!, facts))
+  const asked = { ids: patchQuestionIds(tokenizer, backbone.facts.bosId, question, facts) }
+  // Before the patches are read: too many are an error at once.
+  context.useAdapter(request.adapter)
+  context.assertFits([{ ids: placed.ids }, asked], request.maxTokens ?? 1)
+  const embeddings = await work.stage('patches', () => backbone.see(placed, work.signal))
+  return yield* answer(work, backbone, [{ embeddings }, asked], { ...request, trimStart: true })
+}
+
 function sensed(item: ReadItem): SensedItem {
-  if (item.kind === 'picture' || item.kind === 'sound' || item.kind === 'motion') return item
-  throw new M4Error('INVALID_REQUEST', `items: describe takes pictures, sounds and motion, got a ${item.kind}.`, {
-    hint: 'Texts go into the question.',
-  })
+  if (isSensed(item)) return item
+  throw new M4Error(
+    'INVALID_REQUEST',
+    `items: describe takes pictures, videos, sounds and motion, got a ${item.kind}.`,
+    {
+      hint: 'Texts go into the question.',
+    },
+  )
 }

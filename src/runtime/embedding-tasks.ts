@@ -1,6 +1,7 @@
 /** Path 3: vectors, their closeness, the choice of a label by it, the nearest of a gallery. The backbone sleeps. */
 
 import { M4Error } from '../core/errors.js'
+import { matchByHead } from './class-head.js'
 import { embedRead, embedScaled, type ReadItem, readItems } from './items.js'
 import { fillTemplate } from './prompts.js'
 import type {
@@ -43,6 +44,7 @@ export async function* similarity(
 
 export async function* match(request: MatchRequest, work: Work): AsyncGenerator<never, MatchOutput> {
   const { labels, descriptions = {} } = request
+  if (labels === undefined) return matchByHead(await readItems(itemsOf(request), work), work)
   checkLabels(labels)
   const unknown = Object.keys(descriptions).find((label) => !labels.includes(label))
   if (unknown !== undefined)

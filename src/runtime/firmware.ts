@@ -71,17 +71,16 @@ export class Firmware implements Disposable {
    */
   async *run<R extends Request>(request: R): AsyncGenerator<Event<R['task']>, void> {
     this.#assertLive()
-    const { path, run } = pathOf(request)
+    const route = routeOf(request)
+    const asked = request as unknown as RequestOf<R['task']>
+    const path = route.pathOf?.(asked) ?? route.path
     const stopper = this.#stopper(request.signal)
     const { signal } = stopper.controller
     const adapter = 'adapter' in request ? request.adapter?.name : undefined
     const work = startWork({ image: this.image, modules: this.#modules, signal, task: request.task, path, adapter })
     try {
       throwIfAborted(signal)
-      const output = yield* run(request as unknown as RequestOf<R['task']>, work) as AsyncGenerator<
-        Event<R['task']>,
-        never
-      >
+      const output = yield* route.run(asked, work) as AsyncGenerator<Event<R['task']>, never>
       work.end()
       yield { type: 'answer', output, report: work.report() }
     } finally {
@@ -146,7 +145,7 @@ export class Firmware implements Disposable {
   }
 }
 
-function pathOf<T extends Task>(request: { readonly task: T }): Path<T> {
+function routeOf<T extends Task>(request: { readonly task: T }): Path<T> {
   if (!Object.hasOwn(PATHS, request.task)) throw unknownName('task', String(request.task), Object.keys(PATHS))
   return PATHS[request.task]
 }

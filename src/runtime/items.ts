@@ -4,10 +4,10 @@
  */
 
 import { M4Error } from '../core/errors.js'
-import { checkSound, type MotionRecording, type Picture, resample, soundChannels } from '../media/index.js'
+import { checkSound, clipFrames, type MotionRecording, type Picture, resample, soundChannels } from '../media/index.js'
 import type { ServedRole } from './modules.js'
 import { pictureOf } from './paint-tasks.js'
-import type { Item, Motion, Sound } from './requests.js'
+import type { Item, Motion, Sound, Video } from './requests.js'
 import type { EmbedOptions } from './text-embedding.js'
 import { type ClipHeads, lengthOf, meanOfClips, toUnitLength } from './tower.js'
 import type { Work } from './work.js'
@@ -16,17 +16,21 @@ import type { Work } from './work.js'
 export type ReadItem =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'picture'; readonly picture: Picture }
+  /** The frames of each clip that are looked at. */
+  | { readonly kind: 'video'; readonly clips: readonly (readonly Picture[])[] }
   | { readonly kind: 'sound'; readonly channels: readonly Float32Array[] }
   | { readonly kind: 'motion'; readonly recording: MotionRecording }
   | { readonly kind: 'vector'; readonly vector: Float32Array }
 
-export type SensedItem = Extract<ReadItem, { kind: 'picture' | 'sound' | 'motion' }>
+export type SensedItem = Extract<ReadItem, { kind: 'picture' | 'video' | 'sound' | 'motion' }>
 
 /** Who sees, hears and feels. */
-export const ENCODER_ROLES = { picture: 'IMG', sound: 'AUD-B', motion: 'IMU' } as const satisfies Record<
+export const ENCODER_ROLES = { picture: 'IMG', video: 'IMG', sound: 'AUD-B', motion: 'IMU' } as const satisfies Record<
   SensedItem['kind'],
   ServedRole
 >
+
+export const isSensed = (item: ReadItem): item is SensedItem => Object.hasOwn(ENCODER_ROLES, item.kind)
 
 /**
  * Decodes files and checks everything, before any module wakes.
@@ -46,6 +50,7 @@ async function readItem(item: Item, name: string): Promise<ReadItem> {
   if (typeof item === 'string') return { kind: 'text', text: item }
   if ('text' in item && typeof item.text === 'string') return { kind: 'text', text: item.text }
   if ('picture' in item && item.picture) return { kind: 'picture', picture: await pictureOf(item.picture) }
+  if ('video' in item && item.video) return { kind: 'video', clips: await clipsOf(item.video, `${name}.video`) }
   if ('sound' in item && item.sound) return { kind: 'sound', channels: channelsOf(item.sound) }
   if ('motion' in item && item.motion) return { kind: 'motion', recording: recordingOf(item.motion) }
   if ('embedding' in item && item.embedding instanceof Float32Array) {
@@ -55,11 +60,33 @@ async function readItem(item: Item, name: string): Promise<ReadItem> {
   }
   throw new M4Error(
     'INVALID_REQUEST',
-    `${name}: expected a text, {text}, {picture}, {sound}, {motion} or {embedding: Float32Array}, got ${describe(item)}.`,
+    `${name}: expected a text, {text}, {picture}, {video}, {sound}, {motion} or {embedding: Float32Array}, got ${describe(item)}.`,
   )
 }
 
 const describe = (item: unknown) => (item && typeof item === 'object' ? `{${Object.keys(item)}}` : String(item))
+
+/**
+ * Reads only the frames that are looked at, each once.
+ * @throws M4Error `EMPTY_INPUT`, `INVALID_REQUEST`, `PICTURE_INVALID`
+ */
+async function clipsOf({ frames, rateHz }: Video, name: string): Promise<readonly (readonly Picture[])[]> {
+  if (!Array.isArray(frames) || frames.some((frame) => typeof frame !== 'object' || frame === null))
+    throw new M4Error('INVALID_REQUEST', `${name}: expected {frames, rateHz}, each frame a picture.`)
+  if (frames.length === 0) throw new M4Error('EMPTY_INPUT', `${name}: there are no frames.`, { hint: 'Give some.' })
+  const clips = clipFrames(frames.length, rateHz)
+  const seen = new Map<number, Picture>()
+  for (const i of clips.flat()) if (!seen.has(i)) seen.set(i, await pictureOf(frames[i]!))
+  const [first, ...rest] = [...seen]
+  for (const [i, { width, height }] of rest)
+    if (width !== first![1].width || height !== first![1].height)
+      throw new M4Error(
+        'INVALID_REQUEST',
+        `${name}: frame ${i} has ${width} × ${height} dots, frame ${first![0]} has ${first![1].width} × ${first![1].height}.`,
+        { hint: 'All frames of a video are of one size.' },
+      )
+  return clips.map((clip) => clip.map((i) => seen.get(i)!))
+}
 
 /** All channels at 16 kHz. @throws M4Error `EMPTY_INPUT`, `AUDIO_INVALID`, `INVALID_REQUEST` */
 function channelsOf(sound: Sound): readonly Float32Array[] {
@@ -120,15 +147,12 @@ export async function embedScaled(
 ): Promise<Scaled> {
   assertOneSpace(items, work)
   const out: Float32Array[] = new Array(items.length)
-  for (const kind of ['picture', 'sound', 'motion'] as const) {
-    const chosen = items.flatMap((item, i) => (item.kind === kind ? [i] : []))
-    if (!chosen.length) continue
-    const heads = await sense(
-      chosen.map((i) => items[i] as SensedItem),
-      work,
-    )
-    for (const [k, i] of chosen.entries()) out[i] = meanOfClips(heads[k]!)
-  }
+  const sensed = items.flatMap((item, i) => (isSensed(item) ? [{ i, item }] : []))
+  const heads = await sense(
+    sensed.map(({ item }) => item),
+    work,
+  )
+  for (const [k, { i }] of sensed.entries()) out[i] = meanOfClips(heads[k]!)
   let scale: number | undefined
   const texts = items.flatMap((item, i) => (item.kind === 'text' ? [{ i, text: item.text }] : []))
   if (texts.length) {
@@ -146,24 +170,28 @@ export async function embedScaled(
   return { vectors: out.map(toUnitLength), lengths, scale }
 }
 
-/** Clips of pictures, sounds and recordings; each module is given back before the next is asked for. */
+/** Clips of pictures, videos, sounds and recordings; each module is given back before the next is asked for. */
 export async function sense(items: readonly SensedItem[], work: Work): Promise<ClipHeads[]> {
   const heads: ClipHeads[] = new Array(items.length)
-  for (const kind of ['picture', 'sound', 'motion'] as const) {
-    const chosen = items.flatMap((item, i) => (item.kind === kind ? [i] : []))
+  for (const role of new Set(Object.values(ENCODER_ROLES))) {
+    const chosen = items.flatMap((item, i) => (ENCODER_ROLES[item.kind] === role ? [i] : []))
     if (!chosen.length) continue
-    const role = ENCODER_ROLES[kind]
     for (const i of chosen) heads[i] = await senseOne(items[i]!, work)
     work.done(role)
   }
   return heads
 }
 
-async function senseOne(item: SensedItem, work: Work): Promise<ClipHeads> {
+/** Keeps the module; `work.done` gives it back. */
+export async function senseOne(item: SensedItem, work: Work): Promise<ClipHeads> {
   const { signal } = work
   if (item.kind === 'picture') {
     const encoder = await work.use('IMG')
     return work.stage('encode', () => encoder.encode(item.picture, signal))
+  }
+  if (item.kind === 'video') {
+    const encoder = await work.use('IMG')
+    return work.stage('encode', () => encoder.encodeVideo(item.clips, signal))
   }
   if (item.kind === 'sound') {
     const encoder = await work.use('AUD-B')
@@ -181,18 +209,23 @@ async function embedTexts(texts: readonly string[], { window }: Pick<EmbedOption
   return embedded
 }
 
-/** Texts meet the rest only where one ImageBind reads them all. */
-function assertOneSpace(items: readonly ReadItem[], { image }: Work): void {
+/** @throws M4Error `NOT_AVAILABLE` where the image has no encoder for the item */
+export function assertEncoder({ kind }: SensedItem, { image }: Work): void {
   const { modules, name } = image.manifest
-  const sensed = items.filter(({ kind }) => kind in ENCODER_ROLES)
-  for (const { kind } of sensed) {
-    const role = ENCODER_ROLES[kind as SensedItem['kind']]
-    if (!modules[role])
-      throw new M4Error('NOT_AVAILABLE', `The image ${name} has no module ${role} for a ${kind}.`, {
-        hint: `It has ${Object.keys(modules).join(', ')}. Use an image that is built with it, e.g. of the recipe standard.`,
-        details: { role },
-      })
-  }
+  const role = ENCODER_ROLES[kind]
+  const missing = !modules[role] || (kind === 'video' && !Object.hasOwn(modules[role].graphs, 'video'))
+  if (missing)
+    throw new M4Error('NOT_AVAILABLE', `The image ${name} has no module ${role} for a ${kind}.`, {
+      hint: `It has ${Object.keys(modules).join(', ')}. Use an image that is built with it, e.g. of the recipe standard.`,
+      details: { role },
+    })
+}
+
+/** Texts meet the rest only where one ImageBind reads them all. */
+function assertOneSpace(items: readonly ReadItem[], work: Work): void {
+  const { modules, name } = work.image.manifest
+  const sensed = items.filter(isSensed)
+  for (const item of sensed) assertEncoder(item, work)
   const texts = modules.TXT?.architecture
   if (!sensed.length || !items.some(({ kind }) => kind === 'text') || texts === JOINT_TEXT) return
   throw new M4Error(
@@ -202,7 +235,8 @@ function assertOneSpace(items: readonly ReadItem[], { image }: Work): void {
   )
 }
 
-const JOINT_TEXT = 'imagebind-text'
+/** The only encoder of text that shares the space of the others. */
+export const JOINT_TEXT = 'imagebind-text'
 
 function assertOneWidth(vectors: readonly Float32Array[]): void {
   const other = vectors.findIndex(({ length }) => length !== vectors[0]!.length)

@@ -1,7 +1,11 @@
-/** Path 4, the picture generator alone: a text, or a text and a picture, become a picture. */
+/**
+ * Path 4, the picture generator alone: a text, or a text and a picture, become a picture. Path 3 with `from`: what an encoder saw,
+ * heard, felt or read is painted.
+ */
 
 import { M4Error } from '../core/errors.js'
 import { decodeImage, type Picture } from '../media/index.js'
+import { embeddingToPaint } from './paint-after.js'
 import type { Event, PaintRequest, PictureSource } from './requests.js'
 import type { Work } from './work.js'
 
@@ -14,9 +18,10 @@ const DEFAULT_GUIDANCE = 7.5
 const DEFAULT_STRENGTH = 0.8
 
 export async function* paint(request: PaintRequest, work: Work): AsyncGenerator<StepEvent, Picture> {
-  const { prompt, negative = '', seed = 0, guidance = DEFAULT_GUIDANCE, embedding, signal: _, ...rest } = request
-  checkRequest(prompt, seed, guidance, embedding)
+  const { prompt = '', negative = '', seed = 0, guidance = DEFAULT_GUIDANCE, from, signal: _, ...rest } = request
+  checkRequest({ ...request, prompt, seed, guidance })
   const picture = rest.picture && (await work.stage('decode picture', () => pictureOf(rest.picture!)))
+  const embedding = from === undefined ? rest.embedding : await embeddingToPaint(from, work)
   const generator = await work.use('IMG-gen')
   const steps = generator.paint({
     prompt,
@@ -42,8 +47,12 @@ export async function* paint(request: PaintRequest, work: Work): AsyncGenerator<
   }
 }
 
-function checkRequest(prompt: string, seed: number, guidance: number, embedding: Float32Array | undefined): void {
-  if (prompt.trim() === '' && !embedding)
+type Checked = PaintRequest & { readonly prompt: string; readonly seed: number; readonly guidance: number }
+
+function checkRequest({ prompt, seed, guidance, embedding, from }: Checked): void {
+  if (from !== undefined && embedding)
+    throw new M4Error('INVALID_REQUEST', 'paint: expected from or embedding, got both.', { hint: 'Leave one out.' })
+  if (prompt.trim() === '' && !embedding && from === undefined)
     throw new M4Error('EMPTY_INPUT', 'There is nothing to paint.', {
       hint: 'Describe the picture in some words.',
       details: { field: 'prompt' },

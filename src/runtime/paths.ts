@@ -6,6 +6,7 @@ import { describe } from './describe-tasks.js'
 import { embed, match, retrieve, similarity } from './embedding-tasks.js'
 import type { ServedRole } from './modules.js'
 import { paint } from './paint-tasks.js'
+import { PATCHES } from './patches.js'
 import type { Event, Outputs, PathNumber, RequestOf, Task } from './requests.js'
 import { speak } from './speak-tasks.js'
 import { listen, transcribe } from './speech-tasks.js'
@@ -20,6 +21,8 @@ export type Handler<T extends Task> = (
 
 export interface Path<T extends Task> {
   readonly path: PathNumber
+  /** Where it depends on what is asked. */
+  readonly pathOf?: (request: RequestOf<T>) => PathNumber
   /** In order of use. A caller may tell beforehand whether an image can do the task. */
   readonly roles: readonly ServedRole[]
   /** What else an image needs for it. */
@@ -42,10 +45,14 @@ export const PATHS: { readonly [T in Task]: Path<T> } = Object.freeze({
   describe: {
     path: 1,
     roles: ['backbone'],
-    needs: ({ modules }) =>
-      PROJECT in (modules.backbone?.graphs ?? {}) && (['IMG', 'AUD-B', 'IMU'] as const).some((role) => modules[role]),
+    needs: ({ modules }) => {
+      const graphs = modules.backbone?.graphs ?? {}
+      const senses = (['IMG', 'AUD-B', 'IMU'] as const).some((role) => modules[role])
+      return PATCHES in graphs || (PROJECT in graphs && senses)
+    },
     run: describe,
   },
-  paint: { path: 4, roles: ['IMG-gen'], run: paint },
+  /** What there is to paint after wakes its encoder. */
+  paint: { path: 4, pathOf: ({ from }) => (from === undefined ? 4 : 3), roles: ['IMG-gen'], run: paint },
   speak: { path: 4, roles: ['TTS'], run: speak },
 })

@@ -121,11 +121,22 @@ export interface Motion {
   readonly timesS?: readonly number[]
 }
 
+/**
+ * A video as its frames, evenly spaced, all of one size; containers such as MP4 are not read, so whoever has one takes the frames
+ * out. Of 5 clips of 2 s the first and the last frame are looked at, and only these are decoded.
+ */
+export interface Video {
+  readonly frames: readonly PictureSource[]
+  /** Frames per second, 0.5 or more: a clip of 2 s must hold one. */
+  readonly rateHz: number
+}
+
 /** What path 3 understands. All lie in one space where the image has ImageBind's encoders for them; a string is a text. */
 export type Item =
   | string
   | { readonly text: string }
   | { readonly picture: PictureSource }
+  | { readonly video: Video }
   | { readonly sound: Sound }
   | { readonly motion: Motion }
   /** What an earlier answer of `embed` gave. */
@@ -156,10 +167,13 @@ export interface RetrieveRequest extends Common, Windowed, Itemised {
   readonly top?: number
 }
 
-/** Path 1: the backbone answers a question about what was seen, heard or felt, of which it gets one soft token (PandaGPT). */
+/**
+ * Path 1: the backbone answers a question about what was seen, heard or felt, of which it gets one soft token (PandaGPT), or one a
+ * patch of the one picture (Fuyu, without history).
+ */
 export interface DescribeRequest extends Common, Adapted, Decoded {
   readonly task: 'describe'
-  /** Pictures, sounds and motion; of several the soft tokens are added up. */
+  /** Pictures, videos, sounds and motion; of several the soft tokens are added up. */
   readonly items: readonly Item[]
   /** Default: `What is this?` */
   readonly question?: string | undefined
@@ -167,10 +181,11 @@ export interface DescribeRequest extends Common, Adapted, Decoded {
   readonly history?: readonly { readonly question: string; readonly answer: string }[]
 }
 
-/** Zero-shot choice among labels by closeness in the joint space; the backbone sleeps. */
+/** Zero-shot choice among labels by closeness in the joint space, or a head's choice among its own; the backbone sleeps. */
 export interface MatchRequest extends Common, Windowed, Itemised {
   readonly task: 'match'
-  readonly labels: readonly string[]
+  /** Left out: the encoder's own head answers, where the image brings one. */
+  readonly labels?: readonly string[] | undefined
   /** What each label means, in a sentence; better than its bare name (72.3 against 63.7 % on AG News). */
   readonly descriptions?: Readonly<Record<string, string>>
   /** For labels without a description. Default: `This text is about {}.`, or the bare label where not all items are texts. */
@@ -197,10 +212,13 @@ export type PictureSource =
   | { readonly file: Uint8Array; readonly data?: undefined }
   | (Picture & { readonly file?: undefined })
 
-/** Path 4: the picture generator alone. The same request gives the same picture. */
+/**
+ * Path 4: the picture generator alone; path 3 with `from`: an encoder wakes before it. The same request gives the same picture.
+ */
 export interface PaintRequest extends Common {
   readonly task: 'paint'
-  readonly prompt: string
+  /** May be left out where there is `from` or `embedding`. */
+  readonly prompt?: string | undefined
   /** What the picture should not look like. Default: nothing is said. */
   readonly negative?: string | undefined
   /** A picture to start from. Its sides are cut, half at each end, to what the model can paint: multiples of 8 dots. */
@@ -218,7 +236,12 @@ export interface PaintRequest extends Common {
   /** Dots, multiples of 8. Default: what the model was trained on. */
   readonly width?: number | undefined
   readonly height?: number | undefined
-  /** unCLIP: an image embedding of the joint space, to paint after. */
+  /**
+   * unCLIP: what to paint after: a picture, a video, a sound, motion or a text, as its own encoder understands it. The error
+   * `NOT_AVAILABLE` where the generator of the image is none of unCLIP, or the encoder is missing.
+   */
+  readonly from?: Item | undefined
+  /** unCLIP, in place of `from`: a vector of the joint space at the length that the generator was trained on, not a unit vector. */
   readonly embedding?: Float32Array | undefined
   /** unCLIP: how freely, 0 to 999. Default 0. */
   readonly noiseLevel?: number | undefined
@@ -275,13 +298,14 @@ export interface Transcript {
 }
 
 export interface MatchOutput {
-  /** Per item: all labels, nearest first, with their cosine. */
+  /** Per item: all labels, nearest or most probable first. */
   readonly matches: readonly {
     readonly label: string
     readonly scores: readonly {
       readonly label: string
-      readonly similarity: number
-      /** Softmax over the labels, at the scale that ImageBind learned; absent for encoders without one. */
+      /** Cosine; absent where a head answered. */
+      readonly similarity?: number
+      /** Of the head; or softmax over the labels at the scale that ImageBind learned, absent for encoders without one. */
       readonly probability?: number
     }[]
   }[]

@@ -89,6 +89,16 @@ export class TextEmbedder extends Handle {
     return { embeddings: sums, tokens: pieces.reduce((count, { ids }) => count + ids.length, 0), scale }
   }
 
+  /**
+   * What the head of ImageBind's encoder gives: neither brought to length 1 nor scaled. [C]
+   * @throws M4Error `EMPTY_INPUT`, `CONTEXT_OVERFLOW`, `ABORTED`
+   */
+  async head(text: string, signal?: AbortSignal): Promise<{ readonly head: Float32Array; readonly tokens: number }> {
+    this.assertLive('head')
+    const pieces = this.#pieces(text, 0, undefined)
+    return { head: await this.#run(pieces, signal, 'head'), tokens: pieces[0]!.ids.length }
+  }
+
   #pieces(text: string, index: number, window: 'mean' | undefined): Piece[] {
     const { contextLength, clsId, sepId } = this.facts
     const ids = this.tokenizer.encode(text)
@@ -107,7 +117,11 @@ export class TextEmbedder extends Handle {
   }
 
   /** [pieces, C] */
-  async #run(batch: readonly Piece[], signal: AbortSignal | undefined): Promise<Float32Array> {
+  async #run(
+    batch: readonly Piece[],
+    signal: AbortSignal | undefined,
+    output: 'embedding' | 'head' = 'embedding',
+  ): Promise<Float32Array> {
     const length = Math.max(...batch.map((piece) => piece.ids.length))
     const ids = this.#engine.tensor('int64', [batch.length, length])
     const beside = this.#beside(batch, length)
@@ -118,9 +132,9 @@ export class TextEmbedder extends Handle {
         for (const [i, id] of piece.ids.entries()) {
           idData[row * length + i] = BigInt(id)
         }
-      const { embedding } = await this.#session.run({ ids, ...beside }, ['embedding'], { signal })
-      const rows = (embedding!.data as Float32Array).slice()
-      embedding!.dispose()
+      const outputs = await this.#session.run({ ids, ...beside }, [output], { signal })
+      const rows = (outputs[output]!.data as Float32Array).slice()
+      outputs[output]!.dispose()
       return rows
     } finally {
       ids.dispose()

@@ -26,6 +26,8 @@ import { configNumber } from './module-config.js'
 export interface ClipHeads {
   readonly heads: Float32Array // [Q, E]
   readonly clips: number
+  /** What the post-processor makes of them: each clip at length 1, times the scale of the tower, then their mean. [E] */
+  readonly embedding: Float32Array
 }
 
 interface Feed {
@@ -36,20 +38,26 @@ interface Feed {
 
 type Signal = AbortSignal | undefined
 
+/** Opens a graph of the module. */
+type OpenGraph = (graph: string) => Promise<Session>
+
 /** Sessions of one tower. */
 class Tower extends Handle {
   /** E, the same in all towers of one ImageBind. */
   readonly joint: number
   readonly #engine: Engine
   readonly #encode: Session
-  readonly #frontEnd: Session | undefined
+  readonly #open: OpenGraph
+  readonly #frontEnds: Map<string, Session>
 
-  constructor(engine: Engine, encode: Session, frontEnd: Session | undefined, joint: number) {
+  /** @param frontEnds those that are open already; `open` is asked for others when they are first needed */
+  constructor(engine: Engine, encode: Session, frontEnds: Map<string, Session>, joint: number, open: OpenGraph) {
     super('tower')
     this.joint = joint
     this.#engine = engine
     this.#encode = encode
-    this.#frontEnd = frontEnd
+    this.#open = open
+    this.#frontEnds = frontEnds
   }
 
   /** Dims of the input that is no adapter's. */
@@ -57,27 +65,49 @@ class Tower extends Handle {
     return this.#encode.inputs.find((input) => input.name === name)!.dims
   }
 
-  protected async runFrontEnd(feeds: Record<string, Feed>, output: string, signal: Signal): Promise<Float32Array> {
+  protected async runFrontEnd(
+    graph: 'frontEnd' | 'video' | 'classify',
+    feeds: Record<string, Feed>,
+    output: string,
+    signal: Signal,
+  ): Promise<Float32Array> {
     this.assertLive('encode')
-    return this.#run(this.#frontEnd!, feeds, output, signal)
+    const session = this.#frontEnds.get(graph) ?? (await this.#open(graph))
+    this.#frontEnds.set(graph, session)
+    const [values] = await this.#run(session, feeds, [output], signal)
+    return values!
+  }
+
+  /** Probabilities of the head that stands beside the encoder. @param features [C] */
+  async classify(features: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
+    const feeds = { features: { dtype: 'float32', dims: [1, features.length], data: features } as const }
+    return this.runFrontEnd('classify', feeds, 'probabilities', signal)
   }
 
   protected async runEncoder(name: string, feed: Feed, signal: Signal): Promise<ClipHeads> {
     this.assertLive('encode')
     const feeds = { [name]: feed, ...withoutAdapter(this.#encode) }
-    const heads = await this.#run(this.#encode, feeds, 'head', signal)
-    return { heads, clips: heads.length / this.joint }
+    const [heads, embedding] = await this.#run(this.#encode, feeds, ['head', 'embedding'], signal)
+    return { heads: heads!, clips: heads!.length / this.joint, embedding: embedding! }
   }
 
-  async #run(session: Session, feeds: Record<string, Feed>, output: string, signal: Signal): Promise<Float32Array> {
+  /** The outputs, copied. */
+  async #run(
+    session: Session,
+    feeds: Record<string, Feed>,
+    names: readonly string[],
+    signal: Signal,
+  ): Promise<Float32Array[]> {
     const tensors: Record<string, Tensor> = {}
     try {
       for (const [name, { dtype, dims, data }] of Object.entries(feeds))
         tensors[name] = this.#engine.tensor(dtype, dims, data as DataOf)
-      const outputs = await session.run(tensors, [output], { signal })
-      const values = (outputs[output]!.data as Float32Array).slice()
-      outputs[output]!.dispose()
-      return values
+      const outputs = await session.run(tensors, names, { signal })
+      return names.map((name) => {
+        const values = (outputs[name]!.data as Float32Array).slice()
+        outputs[name]!.dispose()
+        return values
+      })
     } finally {
       for (const tensor of Object.values(tensors)) tensor.dispose()
     }
@@ -85,7 +115,7 @@ class Tower extends Handle {
 
   protected override release(): void {
     this.#encode.dispose()
-    this.#frontEnd?.dispose()
+    for (const session of this.#frontEnds.values()) session.dispose()
   }
 }
 
@@ -104,11 +134,57 @@ export class PictureEncoder extends Tower {
   /** One picture, one clip. */
   async encode({ data, width, height }: Picture, signal?: AbortSignal): Promise<ClipHeads> {
     const feeds = { picture: { dtype: 'uint8', dims: [height, width, 3], data } as const }
-    const pixels = await this.runFrontEnd(feeds, 'pixels', signal)
+    const pixels = await this.runFrontEnd('frontEnd', feeds, 'pixels', signal)
     // [B, Q, 3, frames, S, S], or without frames; one frame stands for two equal ones.
     const dims = this.inputDims('pixels').map((dim) => (typeof dim === 'number' ? dim : 1))
     return this.runEncoder('pixels', { dtype: 'float32', dims, data: pixels }, signal)
   }
+
+  /**
+   * Three crops of each clip, all of them clips to the encoder.
+   * @param clips of one video: the frames that are looked at, all of one size
+   */
+  async encodeVideo(clips: readonly (readonly Picture[])[], signal?: AbortSignal): Promise<ClipHeads> {
+    const seen: ClipHeads[] = []
+    for (const frames of clips) {
+      const { width, height } = frames[0]!
+      const dims = [3, frames.length, height, width]
+      const feeds = { clip: { dtype: 'uint8', dims, data: planesOf(frames) } as const }
+      const data = await this.runFrontEnd('video', feeds, 'crops', signal)
+      // [B, Q, 3, frames, S, S]
+      const [, , channels, , ...size] = this.inputDims('pixels') as number[]
+      const sizes = [1, CROPS, channels!, data.length / (CROPS * channels! * size[0]! * size[1]!), ...size]
+      seen.push(await this.runEncoder('pixels', { dtype: 'float32', dims: sizes, data }, signal))
+    }
+    return joinClips(seen)
+  }
+}
+
+/** Places of a frame that the video front end looks at. */
+const CROPS = 3
+
+/** RGB of each frame → uint8 [3, T, H, W] */
+export function planesOf(frames: readonly Picture[]): Uint8Array {
+  const dots = frames[0]!.width * frames[0]!.height
+  const out = new Uint8Array(3 * frames.length * dots)
+  for (const [t, { data }] of frames.entries())
+    for (let channel = 0; channel < 3; channel++) {
+      const from = (channel * frames.length + t) * dots
+      for (let i = 0; i < dots; i++) out[from + i] = data[3 * i + channel]!
+    }
+  return out
+}
+
+/** Runs of as many clips each → one. */
+function joinClips(runs: readonly ClipHeads[]): ClipHeads {
+  const joint = runs[0]!.embedding.length
+  const heads = new Float32Array(runs.reduce((count, run) => count + run.heads.length, 0))
+  let at = 0
+  for (const run of runs) {
+    heads.set(run.heads, at)
+    at += run.heads.length
+  }
+  return { heads, clips: heads.length / joint, embedding: meanOfRows(runs.map(({ embedding }) => embedding)) }
 }
 
 export class SoundEncoder extends Tower {
@@ -128,7 +204,7 @@ export class SoundEncoder extends Tower {
       starts: places(0),
       ends: places(1),
     }
-    const mel = await this.runFrontEnd(feeds, 'melspec', signal)
+    const mel = await this.runFrontEnd('frontEnd', feeds, 'melspec', signal)
     const dims = this.inputDims('mel').map((dim, i) => (typeof dim === 'number' ? dim : i === 1 ? spans.length : 1))
     return this.runEncoder('mel', { dtype: 'float32', dims, data: mel }, signal)
   }
@@ -139,29 +215,30 @@ export class MotionEncoder extends Tower {
   async encode(recording: MotionRecording, signal?: AbortSignal): Promise<ClipHeads> {
     const [, channels, windowSamples] = this.inputDims('motion') as [string, number, number]
     const { windows } = motionWindows(recording, { ...IMAGEBIND_MOTION, channels, windowSamples })
-    const heads = new Float32Array(windows.length * this.joint)
-    for (const [i, data] of windows.entries()) {
-      const one = { dtype: 'float32', dims: [1, channels, windowSamples], data } as const
-      heads.set((await this.runEncoder('motion', one, signal)).heads, i * this.joint)
-    }
-    return { heads, clips: windows.length }
+    const felt: ClipHeads[] = []
+    for (const data of windows)
+      felt.push(await this.runEncoder('motion', { dtype: 'float32', dims: [1, channels, windowSamples], data }, signal))
+    return joinClips(felt)
   }
 }
 
 type TowerClass<T extends Tower> = new (
   engine: Engine,
   encode: Session,
-  frontEnd: Session | undefined,
+  frontEnds: Map<string, Session>,
   joint: number,
+  open: OpenGraph,
 ) => T
 
 const opener =
   <T extends Tower>(Kind: TowerClass<T>, frontEnd: boolean) =>
   async (image: Image, role: Role, entry: ModuleEntry, engine: Engine): Promise<T> => {
-    const encode = await engine.createSession({ path: image.graphPath(role, 'encode') })
+    const open: OpenGraph = async (graph) => engine.createSession({ path: image.graphPath(role, graph) })
+    const encode = await open('encode')
     try {
-      const front = frontEnd ? await engine.createSession({ path: image.graphPath(role, 'frontEnd') }) : undefined
-      return new Kind(engine, encode, front, configNumber(entry, 'joint'))
+      const joint = configNumber(entry, 'joint')
+      const frontEnds = new Map(frontEnd ? [['frontEnd', await open('frontEnd')]] : [])
+      return new Kind(engine, encode, frontEnds, joint, open)
     } catch (error) {
       encode.dispose()
       throw error
@@ -182,6 +259,11 @@ export function meanOfClips({ heads, clips }: ClipHeads): Float32Array {
   }
   for (let i = 0; i < width; i++) sum[i]! /= clips
   return sum
+}
+
+/** Of vectors of one length. */
+export function meanOfRows(rows: readonly Float32Array[]): Float32Array {
+  return rows[0]!.map((_, i) => rows.reduce((sum, row) => sum + row[i]!, 0) / rows.length)
 }
 
 /** In place. */

@@ -100,6 +100,7 @@ export const LITE: Recipe = {
         /** A quarter faster than `int8`, its blocks rounded a second time. */
         'int8-b128': { default: 'int8-b128' },
         'int4-b128': { default: 'int4-b128', rules: [{ match: 'head', kind: 'int8-b128' }] },
+        int6: { default: 'int6-b32' },
         w8a8: { default: 'w8a8' },
       },
       embedding: 'int8-b32',

@@ -13,6 +13,7 @@ import { MMS_TTS, whisperShape } from './shapes.js'
 export const ENCODER_PLANS: Readonly<Record<string, QuantisationPlan>> = {
   fp16: { default: 'fp16' },
   int8: { default: 'int8-b128' },
+  int6: { default: 'int6-b32' },
   int4: { default: 'int4-b32' },
   fp32: { default: 'fp32' },
 }
@@ -24,6 +25,7 @@ export const ENCODER_PLANS: Readonly<Record<string, QuantisationPlan>> = {
 export const DECODER_PLANS: Readonly<Record<string, QuantisationPlan>> = {
   int8: { default: 'int8-b128' },
   'int8-b32': { default: 'int8-b32' },
+  int6: { default: 'int6-b32' },
   int4: {
     default: 'int4-b32',
     rules: [

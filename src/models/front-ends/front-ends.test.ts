@@ -6,7 +6,7 @@ import { type HostTensor, hostTensor, int64Tensor } from '../../core/tensor.js'
 import { openEngine } from '../../engine/index.js'
 import type { Engine, Session } from '../../engine/types.js'
 import { encodeModel, type Graph } from '../../graph/index.js'
-import { clipSpans, clipTimes } from '../../media/clips.js'
+import { clipFrames, clipSpans, clipTimes } from '../../media/clips.js'
 import { encodeWav16, soundChannels } from '../../media/index.js'
 import { fbankFrontEndGraph, imageFrontEndGraph, videoFrontEndGraph } from './index.js'
 
@@ -152,6 +152,28 @@ describe('clips', () => {
       })
     }
     expect(clipSpans(51_200, 16_000, { clipS: 2, clips: 3 })[1]).toEqual([9600, 41_600])
+  })
+
+  test('frames of a video: those that begin in a clip, never none', () => {
+    // 7.3 s at 30 frames per second: the second clip lasts from frame 39.75 to 99.75.
+    expect(clipFrames(219, 30)).toEqual([
+      [0, 59],
+      [40, 99],
+      [80, 139],
+      [120, 179],
+      [159, 218],
+    ])
+    expect(clipFrames(1, 30)).toEqual(Array(5).fill([0, 0]))
+    expect(clipFrames(3, 0.5).at(-1)).toEqual([2, 2])
+    for (let count = 1; count < 400; count += 7)
+      for (const rateHz of [0.5, 0.7, 23.976, 29.97, 60])
+        for (const [first, last] of clipFrames(count, rateHz)) {
+          expect(first).toBeLessThanOrEqual(last)
+          expect(last).toBeLessThan(count)
+        }
+    expect(() => clipFrames(0, 30)).toThrow(/lasts/)
+    for (const rateHz of [0.4, 0, Number.NaN, Number.POSITIVE_INFINITY])
+      expect(() => clipFrames(9, rateHz)).toThrow(/frames per second/)
   })
 
   test('nothing at all', () => {
