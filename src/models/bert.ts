@@ -11,7 +11,7 @@ import type { CheckpointFacts } from './architecture.js'
 import { type EmbeddingKind, embeddingTable } from './embedding.js'
 import { countLayers, dimsOf, numberFact } from './facts.js'
 import type { QuantisationPlan } from './linear.js'
-import { dense, type EmitContext, layerNorm, need } from './transformer.js'
+import { dense, type EmitContext, layerNorm, need, stackShapes } from './transformer.js'
 import { type NameTable, resolveWeights, type Weights, type WeightTensor } from './weights.js'
 
 export interface BertConfig {
@@ -61,19 +61,12 @@ export function bertConfig({ metadata, weights }: CheckpointFacts): BertConfig {
 }
 
 export function bertShapes(config: BertConfig): Record<string, readonly number[]> {
-  const { vocabulary, width, feedForward, contextLength } = config
-  const shapes: Record<string, readonly number[]> = {
+  const { vocabulary, width, contextLength } = config
+  return stackShapes(Object.keys(BERT_LAYOUT.names), config, {
     embed: [vocabulary, width],
     positions: [contextLength, width],
     segments: [2, width],
-  }
-  for (const name of Object.keys(BERT_LAYOUT.names)) {
-    if (shapes[name]) continue
-    const out = name.includes('fc1') ? feedForward : width
-    const isVector = name.endsWith('/bias') || name.endsWith('norm')
-    shapes[name] = isVector ? [out] : [out, name.includes('fc2') ? feedForward : width]
-  }
-  return shapes
+  })
 }
 
 export function bertWeights(config: BertConfig, weights: Weights): Map<string, WeightTensor> {

@@ -12,6 +12,25 @@ export interface EmitContext {
   readonly normEpsilon: number
 }
 
+/**
+ * Expected shapes of a transformer's tensors by their names: norms and biases are vectors, `fc1` widens, `fc2` narrows, the rest
+ * are squares. What `known` says stands.
+ */
+export function stackShapes(
+  names: Iterable<string>,
+  { width, feedForward }: { readonly width: number; readonly feedForward: number },
+  known: Readonly<Record<string, readonly number[]>>,
+): Record<string, readonly number[]> {
+  const shapes = { ...known }
+  for (const name of names) {
+    if (shapes[name]) continue
+    const rows = name.includes('fc1') ? feedForward : width
+    const isVector = name.endsWith('/bias') || name.endsWith('norm')
+    shapes[name] = isVector ? [rows] : [rows, name.includes('fc2') ? feedForward : width]
+  }
+  return shapes
+}
+
 /** The tensor under our name. @throws M4Error `TENSOR_MISSING` */
 export function need(weights: ReadonlyMap<string, WeightTensor>, path: string): WeightTensor {
   const tensor = weights.get(path)

@@ -11,7 +11,7 @@ import { type Graph, GraphBuilder, type Scope, type Value } from '../graph/index
 import type { CheckpointFacts } from './architecture.js'
 import { countLayers, dimsOf, numberFact } from './facts.js'
 import { linear, linearKindOf, type QuantisationPlan, table, vector } from './linear.js'
-import { dense, type EmitContext, layerNorm, need } from './transformer.js'
+import { dense, type EmitContext, layerNorm, need, stackShapes } from './transformer.js'
 import {
   findLayout,
   mapColumns,
@@ -133,20 +133,17 @@ export function whisperConfig({ metadata, weights }: CheckpointFacts): WhisperCo
 /** Expected shapes under our names. */
 export function whisperShapes(config: WhisperConfig): Record<string, readonly number[]> {
   const { melBands, audioContext, width, vocabulary, textContext } = config
-  const shapes: Record<string, readonly number[]> = {
-    'enc/conv1': [width, melBands, 3],
-    'enc/conv2': [width, width, 3],
-    'enc/positions': [audioContext, width],
-    'dec/embed': [vocabulary, width],
-    'dec/positions': [textContext, width],
-  }
-  for (const name of Object.keys(WHISPER_LAYOUTS.ggml.names)) {
-    if (shapes[name]) continue
-    const rows = name.includes('fc1') ? 4 * width : width
-    shapes[name] =
-      name.endsWith('/bias') || name.endsWith('norm') ? [rows] : [rows, name.includes('fc2') ? 4 * width : width]
-  }
-  return shapes
+  return stackShapes(
+    Object.keys(WHISPER_LAYOUTS.ggml.names),
+    { width, feedForward: 4 * width },
+    {
+      'enc/conv1': [width, melBands, 3],
+      'enc/conv2': [width, width, 3],
+      'enc/positions': [audioContext, width],
+      'dec/embed': [vocabulary, width],
+      'dec/positions': [textContext, width],
+    },
+  )
 }
 
 /** A checkpoint's tensors under our names; the heads of the decoder's self-attention padded where the kernel needs it. */

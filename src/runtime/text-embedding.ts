@@ -188,38 +188,28 @@ export function cosine(a: Float32Array, b: Float32Array): number {
   return sum
 }
 
-/** @throws M4Error `IMAGE_INVALID`, `ENGINE` */
-export async function openTextEmbedder(
-  image: Image,
-  role: Role,
-  entry: ModuleEntry,
-  engine: Engine,
-): Promise<TextEmbedder> {
-  const tokenizer = await readTokenizer(image, role)
-  const facts: TextEmbeddingFacts = {
-    width: configNumber(entry, 'width'),
-    contextLength: configNumber(entry, 'contextLength'),
-    clsId: configNumber(entry, 'clsId'),
-    sepId: configNumber(entry, 'sepId'),
+/** How each architecture's configuration calls the same facts. */
+const OPENED = Object.freeze({
+  bert: { graph: 'embed', width: 'width', contextLength: 'contextLength', clsId: 'clsId', sepId: 'sepId' },
+  imagebind: { graph: 'encode', width: 'joint', contextLength: 'positions', clsId: 'startId', sepId: 'endId' },
+})
+
+function opener(kind: keyof typeof OPENED) {
+  const { graph, ...names } = OPENED[kind]
+  /** @throws M4Error `IMAGE_INVALID`, `ENGINE` */
+  return async (image: Image, role: Role, entry: ModuleEntry, engine: Engine): Promise<TextEmbedder> => {
+    const tokenizer = await readTokenizer(image, role)
+    const facts: TextEmbeddingFacts = {
+      width: configNumber(entry, names.width),
+      contextLength: configNumber(entry, names.contextLength),
+      clsId: configNumber(entry, names.clsId),
+      sepId: configNumber(entry, names.sepId),
+    }
+    const session = await engine.createSession({ path: image.graphPath(role, graph) })
+    return new TextEmbedder(engine, session, { tokenizer, facts, graph: kind })
   }
-  const session = await engine.createSession({ path: image.graphPath(role, 'embed') })
-  return new TextEmbedder(engine, session, { tokenizer, facts })
 }
 
-/** ImageBind's encoder of text. @throws M4Error `IMAGE_INVALID`, `ENGINE` */
-export async function openJointTextEmbedder(
-  image: Image,
-  role: Role,
-  entry: ModuleEntry,
-  engine: Engine,
-): Promise<TextEmbedder> {
-  const tokenizer = await readTokenizer(image, role)
-  const facts: TextEmbeddingFacts = {
-    width: configNumber(entry, 'joint'),
-    contextLength: configNumber(entry, 'positions'),
-    clsId: configNumber(entry, 'startId'),
-    sepId: configNumber(entry, 'endId'),
-  }
-  const session = await engine.createSession({ path: image.graphPath(role, 'encode') })
-  return new TextEmbedder(engine, session, { tokenizer, facts, graph: 'imagebind' })
-}
+export const openTextEmbedder = opener('bert')
+/** ImageBind's encoder of text. */
+export const openJointTextEmbedder = opener('imagebind')

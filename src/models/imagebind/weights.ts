@@ -3,6 +3,7 @@
 import { formatDims } from '../../core/dims.js'
 import { M4Error, unknownName } from '../../core/errors.js'
 import { randomWeights } from '../random-weights.js'
+import { stackShapes } from '../transformer.js'
 import { resolveWeights, type Weights, type WeightTensor } from '../weights.js'
 import type { ImageBindConfig, ImageBindStem } from './config.js'
 import { imagebindLayout } from './modalities.js'
@@ -10,8 +11,9 @@ import { interpolatePositions } from './positions.js'
 
 /** Expected shapes under our names. */
 export function imagebindShapes(config: ImageBindConfig): Record<string, readonly number[]> {
-  const { width, feedForward, joint, positions, stem } = config
-  const shapes: Record<string, readonly number[]> = {
+  const { width, joint, positions, stem } = config
+  const names = Object.keys(imagebindLayout(config.modality).names)
+  const shapes = stackShapes(names, config, {
     cls: [1, 1, width],
     positions: [1, positions, width],
     head: [joint, width],
@@ -19,14 +21,8 @@ export function imagebindShapes(config: ImageBindConfig): Record<string, readonl
     'layers.{}/attn/extraKey': [1, 1, width],
     'layers.{}/attn/extraValue': [1, 1, width],
     ...stemShapes(stem, width),
-  }
-  for (const name of Object.keys(imagebindLayout(config.modality).names)) {
-    if (shapes[name]) continue
-    const rows = name.includes('fc1') ? feedForward : width
-    const isVector = name.endsWith('/bias') || name.endsWith('norm')
-    shapes[name] = isVector ? [rows] : [rows, name.includes('fc2') ? feedForward : width]
-  }
-  return Object.fromEntries(Object.keys(imagebindLayout(config.modality).names).map((name) => [name, shapes[name]!]))
+  })
+  return Object.fromEntries(names.map((name) => [name, shapes[name]!]))
 }
 
 function stemShapes(stem: ImageBindStem, width: number): Record<string, readonly number[]> {

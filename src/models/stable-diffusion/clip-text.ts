@@ -11,7 +11,7 @@ import type { CheckpointFacts } from '../architecture.js'
 import { type EmbeddingKind, embeddingTable } from '../embedding.js'
 import { countLayers, dimsOf, factAt, numberFact } from '../facts.js'
 import { type QuantisationPlan, vector } from '../linear.js'
-import { dense, type EmitContext, layerNorm, need } from '../transformer.js'
+import { dense, type EmitContext, layerNorm, need, stackShapes } from '../transformer.js'
 import {
   findLayout,
   type NameTable,
@@ -114,18 +114,11 @@ export function clipTextConfig({ metadata, weights }: CheckpointFacts): ClipText
 }
 
 export function clipTextShapes(config: ClipTextConfig): Record<string, readonly number[]> {
-  const { vocabulary, width, feedForward, contextLength } = config
-  const shapes: Record<string, readonly number[]> = {
+  const { vocabulary, width, contextLength } = config
+  return stackShapes(Object.keys(CLIP_TEXT_LAYOUTS.hf.names), config, {
     'text/embed': [vocabulary, width],
     'text/positions': [contextLength, width],
-  }
-  for (const name of Object.keys(CLIP_TEXT_LAYOUTS.hf.names)) {
-    if (shapes[name]) continue
-    const rows = name.includes('fc1') ? feedForward : width
-    const isVector = name.endsWith('/bias') || name.endsWith('norm')
-    shapes[name] = isVector ? [rows] : [rows, name.includes('fc2') ? feedForward : width]
-  }
-  return shapes
+  })
 }
 
 export function clipTextWeights(config: ClipTextConfig, weights: Weights): Map<string, WeightTensor> {
