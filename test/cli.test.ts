@@ -233,6 +233,8 @@ describe('run', () => {
       [['generate', 'hi', '--chat'], 2, 'NOT_AVAILABLE'],
       [['complete', ''], 2, 'EMPTY_INPUT'],
       [['generate', 'word '.repeat(400)], 2, 'CONTEXT_OVERFLOW'],
+      // ONNX Runtime would end the process with a segmentation fault.
+      [['generate', 'a'.repeat(60_000)], 2, 'USAGE'],
       [['match', 'x', '--labels', 'a,a'], 2, 'USAGE'],
       [['match', broken, '--labels', 'a,b'], 3, 'PICTURE_INVALID'],
       [['match', join(home, 'none.png'), '--labels', 'a,b'], 3, 'FILE_NOT_FOUND'],

@@ -1,6 +1,7 @@
 /** Choosing a backend: by default, by name, by environment, and what happens when the default cannot be used. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { assertCommandLine, LONGEST_COMMAND_LINE_BYTES } from './command-line.js'
 import { bindOrtApi, ORT_API } from './ffi/api.js'
 import { cpuKey, type Engine } from './index.js'
 
@@ -122,4 +123,9 @@ test('cpuKey follows the version of the runtime and is fit for a file name', () 
   expect(key('1.30.0')).toBe(key('1.30.0'))
   expect(key('1.30.0')).not.toBe(key('1.30.1'))
   expect(key('1.30.0')).toMatch(/^[\w.-]+$/)
+})
+
+test('a command line that ONNX Runtime would not survive is refused', () => {
+  expect(() => assertCommandLine(['node', 'a'.repeat(LONGEST_COMMAND_LINE_BYTES - 5)])).not.toThrow()
+  expect(() => assertCommandLine(['node', 'a'.repeat(LONGEST_COMMAND_LINE_BYTES)])).toThrow(/--file/)
 })

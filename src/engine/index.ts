@@ -2,6 +2,7 @@
 
 import { availableParallelism } from 'node:os'
 import { isM4Error, unknownName } from '../core/errors.js'
+import { assertCommandLine } from './command-line.js'
 import { type CpuFacts, cpuFacts } from './cpu.js'
 import type { FfiEngine } from './ffi/index.js'
 import type { BackendName, Engine, EngineOptions } from './types.js'
@@ -23,7 +24,7 @@ let fallbackReason: string | undefined
 
 /**
  * One engine per process and backend. Default: `ffi`; where it cannot be used, `node` with one warning.
- * @throws M4Error `ENGINE_UNAVAILABLE` when the backend asked for by name (option or M4FM_ENGINE) cannot be used, `UNKNOWN_NAME`
+ * @throws M4Error `USAGE` for a command line too long for ONNX Runtime, `ENGINE_UNAVAILABLE` when the backend asked for by name (option or M4FM_ENGINE) cannot be used, `UNKNOWN_NAME`
  */
 export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const asked = options.backend ?? process.env[ENGINE_VARIABLE]
@@ -42,9 +43,10 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   }
 }
 
-function open(backend: BackendName, options: EngineOptions): Promise<Engine> {
+async function open(backend: BackendName, options: EngineOptions): Promise<Engine> {
   const known = opened.get(backend)
   if (known) return known
+  if (backend !== 'web') assertCommandLine()
   const opening = OPENERS[backend](options.threads ?? availableParallelism())
   opened.set(backend, opening)
   // A failure is not kept: what was missing may be there at the next call.

@@ -17,8 +17,8 @@ const LIBRARY_NAMES: Readonly<Record<string, readonly string[]>> = Object.freeze
   win32: ['onnxruntime.dll'],
 })
 
-/** Kernels recurse and place buffers on the stack; koffi's default of 128 KB is too small for them. */
-const ASYNC_STACK_BYTES = 8 << 20
+/** Kernels recurse and place buffers on the stack; koffi's defaults (128 KB for asynchronous calls, 2 MB for others) are too small. */
+const STACK_BYTES = 8 << 20
 
 let loaded: LibraryHandle | undefined
 
@@ -74,13 +74,13 @@ export async function loadLibrary(): Promise<OrtLibrary> {
 
 /** koffi takes settings only before anyone in the process loads a library with it. */
 function enlargeStack(koffi: Koffi): void {
-  const current = (koffi.config() as { async_stack_size: number }).async_stack_size
-  if (current >= ASYNC_STACK_BYTES) return
+  const { async_stack_size: current, sync_stack_size: other } = koffi.config() as Record<string, number>
+  if (current! >= STACK_BYTES && other! >= STACK_BYTES) return
   try {
-    koffi.config({ async_stack_size: ASYNC_STACK_BYTES })
+    koffi.config({ async_stack_size: STACK_BYTES, sync_stack_size: STACK_BYTES })
   } catch (cause) {
     throw unavailable(
-      `koffi was used before with stacks of ${current} bytes for asynchronous calls, and ONNX Runtime needs ${ASYNC_STACK_BYTES}; open the engine first.`,
+      `koffi was used before with stacks of ${current} and ${other} bytes, and ONNX Runtime needs ${STACK_BYTES}; open the engine first.`,
       cause,
     )
   }
