@@ -45,10 +45,14 @@ function withHead(item: ReadItem, work: Work): SensedItem {
     const { files, graphs } = work.image.manifest.modules[ENCODER_ROLES[item.kind]]!
     if (Object.hasOwn(files, LABELS) && Object.hasOwn(graphs, CLASSIFY)) return item
   }
-  throw new M4Error('INVALID_REQUEST', `labels: expected two or more, got none; the module of a ${item.kind} has no head of its own.`, {
-    hint: 'Give labels; or use an image whose encoder carries the graph classify and the file labels.',
-    details: { kind: item.kind },
-  })
+  throw new M4Error(
+    'INVALID_REQUEST',
+    `labels: expected two or more, got none; the module of a ${item.kind} has no head of its own.`,
+    {
+      hint: 'Give labels; or use an image whose encoder carries the graph classify and the file labels.',
+      details: { kind: item.kind },
+    },
+  )
 }
 
 async function labelsOf(role: Role, { image }: Work): Promise<readonly string[]> {
