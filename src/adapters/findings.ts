@@ -19,6 +19,10 @@ export type FindingCode =
   | 'wrong-shape'
   /** The configuration names a module that has no tensors. */
   | 'target-without-tensors'
+  /** Answers to the adapter's own samples are those of the base, whatever its tensors say; found by running it. */
+  | 'same-output'
+  /** The file says that it was made for another base, though its shapes fit. */
+  | 'other-base'
 
 export interface AdapterFinding {
   readonly code: FindingCode

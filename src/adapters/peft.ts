@@ -14,20 +14,10 @@ import type { Abi } from '../firmware/manifest.js'
 import { type AdapterFinding, finding, type ReadAdapter } from './findings.js'
 import { gatherLora, type LoraCandidate } from './lora-parts.js'
 import { type PeftConfig, type PeftType, parsePeftConfig } from './peft-config.js'
-import { type Place, packHeads } from './places.js'
+import { PEFT_CONFIG_FILE, PEFT_PLACES, PEFT_WEIGHT_FILE } from './peft-names.js'
+import { packHeads } from './places.js'
 
-const WEIGHT_FILES = ['adapter_model.safetensors', 'adapter_model.bin']
-
-/** Their module → our place. */
-const PLACES: Readonly<Record<string, Place>> = Object.freeze({
-  'self_attn.q_proj': { site: 'qkv', part: 'q' },
-  'self_attn.k_proj': { site: 'qkv', part: 'k' },
-  'self_attn.v_proj': { site: 'qkv', part: 'v' },
-  'self_attn.o_proj': { site: 'o', part: 'o' },
-  'mlp.gate_proj': { site: 'gateUp', part: 'gate' },
-  'mlp.up_proj': { site: 'gateUp', part: 'up' },
-  'mlp.down_proj': { site: 'down', part: 'down' },
-})
+const WEIGHT_FILES = [PEFT_WEIGHT_FILE, 'adapter_model.bin']
 
 /** `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`, or with the adapter's name: `…lora_A.default.weight`. */
 const LORA_KEY = /^(?:.*\.)?(model\.layers\.(\d+)\.([a-z_]+\.[a-z_]+))\.lora_([AB])(?:\.[^.]+)?\.weight$/
@@ -46,15 +36,24 @@ const READERS: Readonly<Record<PeftType, Reader>> = Object.freeze({
  * @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `FORMAT_UNSUPPORTED`, `UNSAFE_PICKLE` for files that are malformed or of another kind
  */
 export function readPeftAdapter(folder: string, abi: Abi): ReadAdapter {
-  const path = join(folder, 'adapter_config.json')
+  const { config, checkpoint } = openPeft(folder)
+  using _owned = checkpoint
+  return READERS[config.type](abi, basename(resolve(folder)), config, checkpoint)
+}
+
+/**
+ * The parts of a PEFT folder; the caller disposes the checkpoint.
+ * @throws M4Error as `readPeftAdapter`
+ */
+export function openPeft(folder: string): { readonly config: PeftConfig; readonly checkpoint: Checkpoint } {
+  const path = join(folder, PEFT_CONFIG_FILE)
   const config = parsePeftConfig(path, readText(path))
   const file = WEIGHT_FILES.map((name) => join(folder, name)).find((candidate) => existsSync(candidate))
   if (!file)
     throw new M4Error('FILE_NOT_FOUND', `${folder} has neither ${WEIGHT_FILES.join(' nor ')}.`, {
       hint: 'Save the adapter with save_pretrained.',
     })
-  using checkpoint = openCheckpoint(file)
-  return READERS[config.type](abi, basename(resolve(folder)), config, checkpoint)
+  return { config, checkpoint: openCheckpoint(file) }
 }
 
 function readText(path: string): string {
@@ -96,7 +95,7 @@ export function loraCandidates(
       )
       continue
     }
-    const place = Object.hasOwn(PLACES, kind) ? PLACES[kind]! : { site: kind, part: kind }
+    const place = Object.hasOwn(PEFT_PLACES, kind) ? PEFT_PLACES[kind]! : { site: kind, part: kind }
     const known = candidates.get(module)
     const candidate = known ?? { layer: Number(layer), place, label: module, ...facts(module) }
     if (!known) candidates.set(module, candidate)

@@ -3,7 +3,7 @@
  * checkpoints keep rotary pairs interleaved where the graph keeps them in halves.
  */
 
-import { M4Error } from '../core/errors.js'
+import { M4Error, unknownName } from '../core/errors.js'
 import { interleavedRow, sourceHeadRow } from '../core/heads.js'
 import type { Abi, AbiSite } from '../firmware/manifest.js'
 import type { PackedLora } from './types.js'
@@ -134,3 +134,98 @@ export function packHeads(
   }
   return out
 }
+
+/** Which inputs and outputs of a part are padding of heads: 1 there, 0 elsewhere. */
+export interface PartPadding {
+  readonly inputs: Uint8Array // [in]
+  readonly outputs: Uint8Array // [out]
+}
+
+/**
+ * The padding of a part in the graph. What is trained must begin as zero there (A by `inputs`, B by `outputs`): gradients are
+ * then zero too, and nothing is lost when the padding is taken out again.
+ * @throws M4Error `UNKNOWN_NAME` when the base has no such place
+ */
+export function partPadding(abi: Abi, place: Place): PartPadding {
+  const { inner, out } = graphShape(abi, place)
+  const mark = (length: number, source: (row: number) => number) =>
+    Uint8Array.from({ length }, (_, row) => (source(row) < 0 ? 1 : 0))
+  return {
+    inputs: mark(inner, (row) => inputRow(abi, place.part, row)),
+    outputs: mark(out, (row) => outputRow(abi, place.part, 'half', row)),
+  }
+}
+
+/** Inputs and outputs of a part in the graph. */
+function graphShape(abi: Abi, { site, part }: Place): { readonly inner: number; readonly out: number } {
+  const found = siteOf(abi, site)
+  const out = found?.parts.find(({ name }) => name === part)?.out
+  if (found && out !== undefined) return { inner: found.in, out }
+  const known = Object.entries(abi.sites).flatMap(([name, { parts }]) => parts.map((known) => `${name}/${known.name}`))
+  throw unknownName('LoRA place', `${site}/${part}`, known)
+}
+
+/**
+ * The inverse of `packSite` for one part: A [in, r] and B [r, out] of the graph → A [r, in] and B [out, r] of the checkpoint.
+ * Inputs that are padding are left out of A, whatever stands there: they are always zero.
+ * @throws M4Error `UNKNOWN_NAME`, `SHAPE_MISMATCH`, `INVALID_REQUEST` when B has learned something in the padding of heads
+ */
+export function unpackPart(
+  abi: Abi,
+  place: Place,
+  { rank, a, b }: { readonly rank: number; readonly a: Float32Array; readonly b: Float32Array },
+  order: RotaryOrder,
+): { readonly a: Float32Array; readonly b: Float32Array } {
+  const { inner, out } = graphShape(abi, place)
+  const shape = partShape(abi, place)!
+  if (!Number.isInteger(rank) || rank < 1 || a.length !== inner * rank || b.length !== rank * out)
+    throw new M4Error(
+      'SHAPE_MISMATCH',
+      `${place.site}/${place.part}: rank ${rank} needs A [${inner}, ${rank}] and B [${rank}, ${out}], got ${a.length} and ${b.length} elements.`,
+      { details: { place, rank } },
+    )
+  const [outA, outB] = [new Float32Array(rank * shape.in), new Float32Array(shape.out * rank)]
+  for (let row = 0; row < inner; row++) {
+    const source = inputRow(abi, place.part, row)
+    if (source >= 0) for (let r = 0; r < rank; r++) outA[r * shape.in + source] = a[row * rank + r]!
+  }
+  for (let column = 0; column < out; column++) {
+    const source = outputRow(abi, place.part, order, column)
+    for (let r = 0; r < rank; r++) {
+      const value = b[r * out + column]!
+      if (source >= 0) outB[source * rank + r] = value
+      else if (value !== 0) throw learnedPadding(`${place.site}/${place.part}`)
+    }
+  }
+  return { a: outA, b: outB }
+}
+
+/**
+ * The inverse of `packHeads`: keys or values [K, n, D] of the graph → [n, K·D] of the checkpoint.
+ * @throws M4Error `SHAPE_MISMATCH`, `INVALID_REQUEST` when the padding of heads is not zero
+ */
+export function unpackHeads(abi: Abi, tokens: number, kind: 'key' | 'value', data: Float32Array): Float32Array {
+  const { kvHeads, headWidth, sourceHeadWidth } = abi
+  if (data.length !== kvHeads * tokens * headWidth)
+    throw new M4Error(
+      'SHAPE_MISMATCH',
+      `Prefix ${kind}s: expected [${kvHeads}, ${tokens}, ${headWidth}], got ${data.length} elements.`,
+    )
+  const out = new Float32Array(tokens * kvHeads * sourceHeadWidth)
+  for (let inside = 0; inside < headWidth; inside++) {
+    const to = sourceHeadRow(inside, { from: sourceHeadWidth, to: headWidth, rotary: kind === 'key' })
+    for (let head = 0; head < kvHeads; head++)
+      for (let token = 0; token < tokens; token++) {
+        const value = data[(head * tokens + token) * headWidth + inside]!
+        if (to >= 0) out[(token * kvHeads + head) * sourceHeadWidth + to] = value
+        else if (value !== 0) throw learnedPadding(`prefix ${kind}s`)
+      }
+  }
+  return out
+}
+
+const learnedPadding = (place: string) =>
+  new M4Error('INVALID_REQUEST', `${place}: the padding of heads was trained; no checkpoint has room for it.`, {
+    hint: 'Begin with zeros where partPadding says so.',
+    details: { place },
+  })

@@ -76,6 +76,11 @@ export interface SessionOptions {
   /** Off for training: 30–40 % less memory at the same speed. Default on. */
   readonly memoryPattern?: boolean
   /**
+   * Off for training: float32 weights stay mapped as they lie in the file, one copy for both directions. Packing would copy
+   * them once per direction (8 GB for 4 GB). Default on. `ffi` only.
+   */
+  readonly prepacking?: boolean
+  /**
    * Writes the optimised model here while loading, its weights — prepacked for this CPU — in the file `data` beside it.
    * Loading that model later maps the packed weights instead of making them again. `ffi` only.
    */

@@ -14,17 +14,23 @@ export interface GraphDraft {
   readonly values: ReadonlyMap<string, Value>
 }
 
+export interface AssembleOptions {
+  /** Leave out what no output depends on instead of refusing it: gradients are written before it is known which are wanted. */
+  readonly dropIdle?: boolean
+}
+
 /**
  * The graph of a draft. An output whose value has another name renames that value; when that cannot be (an input, an
  * initializer, a value given out twice) an Identity node gives the name.
  * @throws M4Error `USAGE`
  */
-export function assembleGraph(draft: GraphDraft): Graph {
-  if (draft.outputs.length === 0)
-    throw new M4Error('USAGE', `Graph ${draft.name}: expected at least one output, got none.`, {
+export function assembleGraph(given: GraphDraft, { dropIdle = false }: AssembleOptions = {}): Graph {
+  if (given.outputs.length === 0)
+    throw new M4Error('USAGE', `Graph ${given.name}: expected at least one output, got none.`, {
       hint: 'Call output().',
     })
-  assertAllUsed(draft)
+  const draft = dropIdle ? withoutIdle(given) : given
+  if (!dropIdle) assertAllUsed(draft)
   const produced = new Set(draft.nodes.flatMap((node) => node.outputs))
   const renamed = new Map<string, string>()
   const identities: GraphNode[] = []
@@ -63,14 +69,34 @@ export function assembleGraph(draft: GraphDraft): Graph {
   }
 }
 
+/** Names that the outputs depend on. */
+function liveNames(draft: GraphDraft): ReadonlySet<string> {
+  const live = new Set(draft.outputs.map(({ value }) => value.name))
+  for (const node of draft.nodes.toReversed())
+    if (node.outputs.some((name) => live.has(name))) for (const name of node.inputs) live.add(name)
+  return live
+}
+
+function withoutIdle(draft: GraphDraft): GraphDraft {
+  const live = liveNames(draft)
+  const nodes = draft.nodes.filter(({ outputs }) => outputs.some((name) => live.has(name)))
+  const made = new Set(nodes.flatMap(({ outputs }) => outputs))
+  const kept = (name: string) => live.has(name) || made.has(name)
+  return {
+    ...draft,
+    inputs: draft.inputs.filter(({ name }) => live.has(name)),
+    nodes,
+    initializers: new Map([...draft.initializers].filter(([name]) => live.has(name))),
+    values: new Map([...draft.values].filter(([name]) => kept(name))),
+  }
+}
+
 /** Nodes and initializers that no output depends on are mistakes: work or weights that nobody sees. */
 function assertAllUsed(draft: GraphDraft): void {
-  const live = new Set(draft.outputs.map(({ value }) => value.name))
-  const idle: string[] = []
-  for (const node of draft.nodes.toReversed()) {
-    if (node.outputs.some((name) => live.has(name))) for (const name of node.inputs) live.add(name)
-    else idle.push(`${node.op} ${node.name}`)
-  }
+  const live = liveNames(draft)
+  const idle = draft.nodes
+    .filter(({ outputs }) => !outputs.some((name) => live.has(name)))
+    .map((node) => `${node.op} ${node.name}`)
   for (const name of draft.initializers.keys()) if (!live.has(name)) idle.push(`initializer ${name}`)
   if (idle.length)
     throw new M4Error(

@@ -12,7 +12,7 @@
 import { type Dim, formatDims } from '../core/dims.js'
 import { allocate, type DataOf, type DType } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
-import { assembleGraph } from './build-graph.js'
+import { type AssembleOptions, assembleGraph } from './build-graph.js'
 import { canonical, freshSymbol, unifyDims } from './dims-algebra.js'
 import { type AttributesOf, OPS, type OpName } from './ops.js'
 import { graphAttributes, inferNode, type Typed } from './shapes.js'
@@ -149,12 +149,27 @@ export class GraphBuilder implements Scope {
     return refined
   }
 
+  /** The nodes so far, in the order in which they run: what the backward walk of training reads. */
+  get nodes(): readonly GraphNode[] {
+    return this.#nodes
+  }
+
+  /** The value called `name`, if there is one. */
+  value(name: string): Value | undefined {
+    return this.#values.get(name)
+  }
+
+  /** The weight or constant called `name`, if there is one. */
+  initializerOf(name: string): GraphTensor | undefined {
+    return this.#initializers.get(name)
+  }
+
   /**
    * The finished graph. The builder can go on afterwards; the graph does not change.
-   * @throws M4Error `USAGE` without outputs, and for initializers and nodes that no output depends on
+   * @throws M4Error `USAGE` without outputs, and — unless they are to be dropped — for initializers and nodes that no output depends on
    */
-  build(): Graph {
-    return assembleGraph({
+  build(options: AssembleOptions = {}): Graph {
+    const draft = {
       name: this.name,
       opsets: this.#opsets,
       inputs: this.#inputs,
@@ -162,7 +177,8 @@ export class GraphBuilder implements Scope {
       nodes: this.#nodes,
       initializers: this.#initializers,
       values: this.#values,
-    })
+    }
+    return assembleGraph(draft, options)
   }
 
   /** For scopes. `names` are full names. */

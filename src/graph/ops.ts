@@ -134,6 +134,71 @@ export const OPS = Object.freeze({
     attributes: { epsilon: optional('float', 1e-12) },
   },
 
+  // gradients (src/train): transposed products without a Transpose, scatters, and the input gradient of a strided Conv
+  FusedMatMul: {
+    domain: 'com.microsoft',
+    inputs: ['a', 'b'],
+    outputs: ['y'],
+    attributes: {
+      alpha: optional('float', 1),
+      transA: optional('int', 0),
+      transB: optional('int', 0),
+      transBatchA: optional('int', 0),
+      transBatchB: optional('int', 0),
+    },
+  },
+  RotaryEmbedding: {
+    domain: 'com.microsoft',
+    inputs: ['input', 'position_ids', 'cos_cache', 'sin_cache'],
+    outputs: ['output'],
+    attributes: {
+      interleaved: optional('int', 0),
+      is_packed_batching: optional('int', 0),
+      num_heads: optional('int', 0),
+      rotary_embedding_dim: optional('int', 0),
+      scale: optional('float', 1),
+    },
+  },
+  ConvTranspose: {
+    domain: '',
+    inputs: ['x', 'w', 'b?'],
+    outputs: ['y'],
+    attributes: {
+      auto_pad: optional('string', 'NOTSET'),
+      dilations: optional('ints'),
+      group: optional('int', 1),
+      kernel_shape: optional('ints'),
+      output_padding: optional('ints'),
+      output_shape: optional('ints'),
+      pads: optional('ints'),
+      strides: optional('ints'),
+    },
+  },
+  GatherElements: {
+    domain: '',
+    inputs: ['data', 'indices'],
+    outputs: ['y'],
+    attributes: { axis: optional('int', 0) },
+  },
+  ScatterElements: {
+    domain: '',
+    inputs: ['data', 'indices', 'updates'],
+    outputs: ['y'],
+    attributes: { axis: optional('int', 0), reduction: optional('string', 'none') },
+  },
+  ScatterND: {
+    domain: '',
+    inputs: ['data', 'indices', 'updates'],
+    outputs: ['y'],
+    attributes: { reduction: optional('string', 'none') },
+  },
+  Unique: {
+    domain: '',
+    inputs: ['x'],
+    outputs: ['y', 'indices?', 'inverse_indices?', 'counts?'],
+    attributes: { axis: optional('int'), sorted: optional('int', 1) },
+  },
+
   // attention
   GroupQueryAttention: {
     domain: 'com.microsoft',

@@ -10,6 +10,7 @@ import { ELEMENTWISE_RULES } from './shapes/elementwise.js'
 import { MOVEMENT_RULES } from './shapes/movement.js'
 import { PRODUCT_RULES } from './shapes/products.js'
 import { QUANTISED_RULES } from './shapes/quantised.js'
+import { TRAINING_RULES } from './shapes/training.js'
 import type { AttributeValue } from './types.js'
 
 export type { Typed } from './shapes/context.js'
@@ -21,6 +22,7 @@ export const SHAPE_RULES: { readonly [K in OpName]: ShapeRule<K> } = Object.free
   ...PRODUCT_RULES,
   ...ATTENTION_RULES,
   ...QUANTISED_RULES,
+  ...TRAINING_RULES,
 })
 
 /** What `inferNode` needs to know of a node. */
@@ -43,7 +45,7 @@ export interface NodeTypes {
 export function inferNode(node: NodeTypes): readonly Typed[] {
   const signature: OpSignature = OPS[node.op]
   checkArity(node, signature)
-  const attributes = resolveAttributes(node, signature)
+  const attributes = resolveAttributes(node)
   const rule = SHAPE_RULES[node.op] as unknown as ShapeRule
   const types = rule({ ...node, attributes: attributes as never })
   return types.slice(0, node.outputs)
@@ -75,7 +77,8 @@ const range = (min: number, max: number): string =>
   min === max ? String(min) : max === Number.POSITIVE_INFINITY ? `at least ${min}` : `${min} to ${max}`
 
 /** Attributes by name, checked, with defaults filled in and floats unwrapped. */
-function resolveAttributes(node: NodeTypes, { attributes: specs }: OpSignature): Record<string, unknown> {
+export function resolveAttributes(node: Pick<NodeTypes, 'op' | 'name' | 'attributes'>): Record<string, unknown> {
+  const { attributes: specs }: OpSignature = OPS[node.op]
   for (const name of Object.keys(node.attributes))
     if (!Object.hasOwn(specs, name))
       throw unknownName(`attribute of ${node.op} (${node.name})`, name, Object.keys(specs))
@@ -104,7 +107,12 @@ const PLAIN: { readonly [T in AttributeType]: (value: AttributeValue) => unknown
   graph: (value) => (typeof value === 'object' && 'nodes' in value ? value : undefined),
 }
 
-function plainAttribute(node: NodeTypes, name: string, spec: AttributeSpec, value: AttributeValue): unknown {
+function plainAttribute(
+  node: Pick<NodeTypes, 'op' | 'name'>,
+  name: string,
+  spec: AttributeSpec,
+  value: AttributeValue,
+): unknown {
   const plain = PLAIN[spec.type](value)
   if (plain === undefined)
     throw new M4Error(

@@ -31,6 +31,10 @@ export interface GraphTensor {
   /** Little-endian, row-major bytes. Called when the graph is encoded, one tensor at a time, so a 7B graph is never held in memory. Must give the same bytes each time. */
   readonly bytes: () => Uint8Array
   readonly byteLength: number
+  /** Set where the bytes already lie in a file that a new model may name, so that they need not be written again. */
+  readonly place?: { readonly location: string; readonly offset: number }
+  /** Set by float32 emissions: the weights of the architecture's table that this is made of, one below the other. */
+  readonly origin?: { readonly names: readonly string[]; readonly transposed: boolean }
 }
 
 export interface GraphNode {

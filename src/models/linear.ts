@@ -64,10 +64,13 @@ export function linear(
 
 /** A whole tensor as one initializer, in float32 or rounded to float16. */
 export function table(scope: Scope, tensor: WeightTensor, dtype: 'float32' | 'float16', name: string): Value {
-  const _count = tensor.dims.reduce((a, b) => a * b, 1)
   const bytes = dtype === 'float32' ? () => bytesOf(tensor.float32()) : () => bytesOf(toHalf(tensor.float32()))
-  return scope.initializer(name, lazyTensor(dtype, tensor.dims, bytes))
+  return scope.initializer(name, { ...lazyTensor(dtype, tensor.dims, bytes), ...originOf(tensor, false) })
 }
+
+/** Of what a float32 initializer is made, for those who train it. */
+const originOf = ({ origin }: WeightTensor, transposed: boolean) =>
+  origin ? { origin: { names: origin, transposed } } : {}
 
 /** A vector or another small tensor in float32. */
 export const vector = (scope: Scope, tensor: WeightTensor, name: string): Value => table(scope, tensor, 'float32', name)
@@ -77,7 +80,10 @@ type Emit = (scope: Scope, x: Value, weight: WeightTensor, name: string) => Valu
 const EMIT: { readonly [K in LinearKind]: Emit } = {
   fp32: (scope, x, weight, name) => {
     const [out, inner] = matrixDims(weight)
-    const data = lazyTensor('float32', [inner, out], () => bytesOf(transpose(weight.float32(), out, inner)))
+    const data = {
+      ...lazyTensor('float32', [inner, out], () => bytesOf(transpose(weight.float32(), out, inner))),
+      ...originOf(weight, true),
+    }
     return scope.op('MatMul', [x, scope.initializer(`${name}/weight`, data)], {}, name)
   },
   fp16: (scope, x, weight, name) => {
@@ -109,18 +115,25 @@ const EMIT: { readonly [K in LinearKind]: Emit } = {
     const packed = pairOnce(() => quantisePerOutput(weight))
     const codes = scope.initializer(`${name}/weight`, lazyTensor('int8', [inner, out], packed.first))
     const scales = scope.initializer(`${name}/scales`, lazyTensor('float32', [out], packed.second))
-    // x / max|x| per token before, · max|x| behind: every token uses the whole int8 range.
-    const magnitude = scope.op(
-      'ReduceMax',
-      [scope.op('Abs', [x], {}, `${name}/abs`), scope.int64([-1])],
-      { keepdims: 1 },
-      `${name}/rowMax`,
-    )
-    const rowScale = scope.op('Max', [magnitude, scope.float32(1e-12)], {}, `${name}/rowScale`)
-    const unit = scope.op('Div', [x, rowScale], {}, `${name}/unit`)
-    const y = scope.op('DynamicQuantizeMatMul', [unit, codes, scales, undefined, undefined], {}, `${name}/unitOut`)
-    return scope.op('Mul', [y, rowScale], {}, name)
+    return int8Product(scope, x, codes, scales, name)
   },
+}
+
+/**
+ * x · codes · scales in int8: x / max|x| per row before, · max|x| behind, so that every row uses the whole int8 range.
+ * x [.., in], codes int8 [in, out], scales [out] → [.., out]
+ */
+export function int8Product(scope: Scope, x: Value, codes: Value, scales: Value, name: string): Value {
+  const magnitude = scope.op(
+    'ReduceMax',
+    [scope.op('Abs', [x], {}, `${name}/abs`), scope.int64([-1])],
+    { keepdims: 1 },
+    `${name}/rowMax`,
+  )
+  const rowScale = scope.op('Max', [magnitude, scope.float32(1e-12)], {}, `${name}/rowScale`)
+  const unit = scope.op('Div', [x, rowScale], {}, `${name}/unit`)
+  const y = scope.op('DynamicQuantizeMatMul', [unit, codes, scales, undefined, undefined], {}, `${name}/unitOut`)
+  return scope.op('Mul', [y, rowScale], {}, name)
 }
 
 function blockwise(scope: Scope, x: Value, weight: WeightTensor, name: string, bits: 4 | 8, block: 32 | 128): Value {

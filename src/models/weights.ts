@@ -12,6 +12,8 @@ export interface WeightTensor {
   readonly dims: readonly number[]
   /** Elements as float32: all, or rows `[from, to)` of the first dimension. */
   float32(rows?: Rows): Float32Array
+  /** Names of the architecture's table that this is made of, one below the other: set by `withOrigins` for training. */
+  readonly origin?: readonly string[]
   /** Where the file stores `code * scale` with one scale per 32 elements: exactly those, so that repacking loses nothing. */
   codes32?(rows?: Rows): BlockCodes | undefined
 }
@@ -127,6 +129,20 @@ function rowShare(tensor: WeightTensor, part: number, of: number): WeightTensor 
   }
 }
 
+/**
+ * The same weights, each knowing its name in the architecture's table: graphs made from them can be trained in full. A tensor that
+ * stands under two names (a tied head) keeps the first.
+ */
+export function withOrigins(weights: ReadonlyMap<string, WeightTensor>): Map<string, WeightTensor> {
+  const first = new Map<WeightTensor, string>()
+  for (const [name, tensor] of weights) if (!first.has(tensor)) first.set(tensor, name)
+  const known = ([name, tensor]: [string, WeightTensor]): [string, WeightTensor] => [
+    name,
+    { name: tensor.name, dims: tensor.dims, origin: [first.get(tensor)!], float32: (rows) => tensor.float32(rows) },
+  ]
+  return new Map([...weights].map(known))
+}
+
 /** Matrices of one width, one below the other: several products of one input as one. */
 export function stackRows(tensors: readonly WeightTensor[]): WeightTensor {
   const all: Rows = { from: 0, to: tensors.reduce((sum, { dims }) => sum + dims[0]!, 0) }
@@ -141,6 +157,7 @@ export function stackRows(tensors: readonly WeightTensor[]): WeightTensor {
   }
   return {
     name: tensors.map(({ name }) => name).join(' + '),
+    ...(tensors.every(({ origin }) => origin) ? { origin: tensors.flatMap(({ origin }) => origin!) } : {}),
     dims: [all.to, ...tensors[0]!.dims.slice(1)],
     float32: (rows = all) => joinArrays(shares(rows).map((share) => share.tensor.float32(share.rows))),
     codes32: (rows = all) => {

@@ -6,7 +6,14 @@ import type { Engine, Session } from '../engine/types.js'
 import { weightsOf } from '../firmware/build.js'
 import { abiOf } from '../firmware/describe.js'
 import type { Abi } from '../firmware/manifest.js'
-import { ARCHITECTURES, type Weights, withGptq } from '../models/index.js'
+import {
+  ARCHITECTURES,
+  type LlamaConfig,
+  type ModuleOptions,
+  type Weights,
+  type WeightTensor,
+  withGptq,
+} from '../models/index.js'
 import { loraPlaces } from '../runtime/adapter-binding.js'
 import { Context } from '../runtime/context.js'
 import { type GatedPromptPlace, gatedPromptPlaces } from '../runtime/gated-prompt.js'
@@ -33,15 +40,18 @@ export interface LlamaModel extends Disposable {
   readonly vocabulary: number
 }
 
-/**
- * @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `FORMAT_UNSUPPORTED`, `TENSOR_MISSING`, `TENSOR_UNUSED`, `SHAPE_MISMATCH`,
- * `ENGINE`, `ABORTED`
- */
-export async function openLlama(
-  { parityCase, engine, signal }: CaseRun,
-  wishes: LlamaWishes = {},
-): Promise<LlamaModel> {
-  using checkpoint = openCheckpoint(
+/** The model of a case before it is opened. */
+export interface LlamaParts extends Disposable {
+  readonly config: LlamaConfig
+  /** Under our names. */
+  readonly weights: Map<string, WeightTensor>
+  readonly options: ModuleOptions
+  readonly abi: Abi
+}
+
+/** The case's checkpoint under our names. @throws M4Error as `openLlama`, without `ENGINE` */
+export function readLlama(parityCase: ParityCase, wishes: LlamaWishes = {}): LlamaParts {
+  const checkpoint = openCheckpoint(
     wishes.checkpoint === undefined ? checkpointPath(parityCase) : parityCase.path(wishes.checkpoint),
   )
   const tensors = withGptq(weightsOf(checkpoint))
@@ -50,7 +60,21 @@ export async function openLlama(
   const config = llama.configure({ format: checkpoint.format, metadata, weights: tensors })
   const weights = llama.weights(config, tensors as Weights)
   const options = { ...EXACT, gatedPrompt: wishes.gatedPrompt ?? false }
-  const graphs = llama.graphs(config, weights, options)
+  const abi = abiOf(llama.adapters!(config, EXACT))
+  return { config, weights, options, abi, [Symbol.dispose]: () => checkpoint.dispose() }
+}
+
+/**
+ * @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `FORMAT_UNSUPPORTED`, `TENSOR_MISSING`, `TENSOR_UNUSED`, `SHAPE_MISMATCH`,
+ * `ENGINE`, `ABORTED`
+ */
+export async function openLlama(
+  { parityCase, engine, signal }: CaseRun,
+  wishes: LlamaWishes = {},
+): Promise<LlamaModel> {
+  using parts = readLlama(parityCase, wishes)
+  const { config, weights, options, abi } = parts
+  const graphs = ARCHITECTURES.llama.graphs(config, weights, options)
   const sessions: Session[] = []
   const open = async (purpose: 'embed' | 'decode' | 'prompt') => {
     const session = await openGraph(engine, graphs[purpose]!(), signal)
@@ -61,19 +85,18 @@ export async function openLlama(
     for (const session of sessions) session.dispose()
   }
   try {
-    const parts = { embed: await open('embed'), decode: await open('decode') }
+    const opened = { embed: await open('embed'), decode: await open('decode') }
     const prompt = graphs.prompt ? await open('prompt') : undefined
-    const context = openContext(engine, parts, config)
+    const context = openContext(engine, opened, config)
     const disposeAll = () => {
       context.dispose()
       dispose()
     }
-    const abi = abiOf(llama.adapters!(config, EXACT))
     return {
       engine,
       context,
       prompt,
-      prompts: gatedPromptPlaces(parts.decode.inputs),
+      prompts: gatedPromptPlaces(opened.decode.inputs),
       abi,
       vocabulary: config.vocabulary,
       [Symbol.dispose]: disposeAll,

@@ -22,6 +22,7 @@ import { metricRunner } from './metrics.js'
 import { runPandaGpt } from './pandagpt.js'
 import { runPandaFiles } from './pandagpt-e2e.js'
 import { runTokenizer } from './tokenizers.js'
+import { TRAIN_RUNNERS } from './train/index.js'
 import type { OutputReport, ParityReport, Produced, Runner } from './types.js'
 import { runVits } from './vits.js'
 import { runWav } from './wav.js'
@@ -74,6 +75,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = Object.freeze({
   'frontend-imagebind-image': runImageFrontEnd,
   'frontend-imagebind-video': runVideoFrontEnd,
   'frontend-imagebind-audio': runSoundFrontEnd,
+  ...TRAIN_RUNNERS,
 })
 
 /** Where `architecture` is missing or says less than the name: beginnings of names, the longest that fits. */

@@ -36,18 +36,12 @@ export function decodeTensor(name: string, tensor: TensorProto, options: DecodeO
   const byteLength = elementCount(dims) * DTYPES[dtype].bytes
   if (dims.some((dim) => !Number.isSafeInteger(dim) || dim < 0) || !Number.isSafeInteger(byteLength))
     throw invalid(`tensor ${name}`, 'sizes of 0 or more', formatDims(dims))
-  const bytes = bytesReader(name, tensor, dtype, byteLength, options)
-  return { dtype, dims, byteLength, bytes }
+  if (tensor.dataLocation === Location.EXTERNAL)
+    return { dtype, dims, byteLength, ...externalReader(name, tensor, byteLength, options) }
+  return { dtype, dims, byteLength, bytes: bytesReader(name, tensor, dtype, byteLength) }
 }
 
-function bytesReader(
-  name: string,
-  tensor: TensorProto,
-  dtype: DType,
-  byteLength: number,
-  options: DecodeOptions,
-): () => Uint8Array {
-  if (tensor.dataLocation === Location.EXTERNAL) return externalReader(name, tensor, byteLength, options)
+function bytesReader(name: string, tensor: TensorProto, dtype: DType, byteLength: number): () => Uint8Array {
   const raw = tensor.rawData
   if (raw.length || byteLength === 0) {
     if (raw.length !== byteLength) throw invalid(`tensor ${name}`, `${byteLength} bytes`, String(raw.length))
@@ -83,7 +77,7 @@ function externalReader(
   tensor: TensorProto,
   byteLength: number,
   { readExternal }: DecodeOptions,
-): () => Uint8Array {
+): Pick<GraphTensor, 'bytes' | 'place'> {
   const entries = new Map(tensor.externalData.map(({ key, value }) => [key, value]))
   const location = entries.get('location')
   const number = (key: string, fallback: number) => {
@@ -98,7 +92,7 @@ function externalReader(
       `external data with a location, an offset and ${byteLength} bytes`,
       JSON.stringify(Object.fromEntries(entries)),
     )
-  return () => {
+  const bytes = () => {
     if (!readExternal)
       throw new M4Error('NOT_AVAILABLE', `ONNX: tensor ${name} lies in the external file ${location}.`, {
         hint: 'Give decodeModel a readExternal function.',
@@ -108,4 +102,5 @@ function externalReader(
       throw invalid(`tensor ${name} in ${location}`, `${byteLength} bytes at ${offset}`, String(bytes.length))
     return bytes
   }
+  return { bytes, place: { location, offset } }
 }

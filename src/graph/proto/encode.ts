@@ -55,8 +55,13 @@ export interface ExternalDataOptions {
   readonly minBytes?: number
 }
 
+/** The name of a data file that already holds a tensor's bytes, relative to the model file; undefined writes them again. */
+export type InPlace = (place: { readonly location: string; readonly offset: number }) => string | undefined
+
 export interface EncodeOptions extends LongOperation {
   readonly externalData?: ExternalDataOptions
+  /** Which tensors with a `place` are named where they are. Default: none. */
+  readonly inPlace?: InPlace
   /** Name of the tool that is written into the file. Default `m4fm`. */
   readonly producer?: string
   /** Also write the types of intermediate values, for viewers. Default off: the runtime infers them itself. */
@@ -127,7 +132,12 @@ async function encodeGraph(graph: Graph, writing: Writing): Promise<GraphProto> 
 }
 
 async function encodeWeight(name: string, tensor: GraphTensor, writing: Writing): Promise<TensorProto> {
-  const { externalData: external } = writing.options
+  const { externalData: external, inPlace } = writing.options
+  const there = tensor.place && inPlace?.(tensor.place)
+  if (there !== undefined) {
+    const entries = { location: there, offset: String(tensor.place!.offset), length: String(tensor.byteLength) }
+    return externalTensor(name, tensor, entries).proto
+  }
   if (!external || tensor.byteLength < (external.minBytes ?? 1024)) return encodeTensor(name, tensor)
   const padding = (EXTERNAL_ALIGNMENT - (writing.externalOffset % EXTERNAL_ALIGNMENT)) % EXTERNAL_ALIGNMENT
   if (padding) await external.write(new Uint8Array(padding))
@@ -137,17 +147,28 @@ async function encodeWeight(name: string, tensor: GraphTensor, writing: Writing)
   await yieldToEventLoop()
   writing.externalOffset = offset + tensor.byteLength
   const entries = { location: '', offset: String(offset), length: String(tensor.byteLength) }
+  const { proto, location } = externalTensor(name, tensor, entries)
+  writing.locations.push(location)
+  return proto
+}
+
+/** A tensor that lies in a file; the entry of its location may be filled in later. */
+function externalTensor(
+  name: string,
+  tensor: GraphTensor,
+  entries: { location: string; offset: string; length: string },
+) {
   const externalData = Object.entries(entries).map(([key, value]) =>
     create(StringStringEntryProtoSchema, { key, value }),
   )
-  writing.locations.push(externalData[0]!)
-  return create(TensorProtoSchema, {
+  const proto = create(TensorProtoSchema, {
     name,
     dims: tensor.dims.map(BigInt),
     dataType: DTYPES[tensor.dtype].onnx,
     dataLocation: Location.EXTERNAL,
     externalData,
   })
+  return { proto, location: externalData[0]! }
 }
 
 function encodeTensor(name: string, tensor: GraphTensor): TensorProto {

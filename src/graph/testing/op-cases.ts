@@ -7,6 +7,7 @@ import { ELEMENTWISE_CASES } from './cases/elementwise.js'
 import { MOVEMENT_CASES } from './cases/movement.js'
 import { PRODUCT_CASES } from './cases/products.js'
 import { QUANTISED_CASES } from './cases/quantised.js'
+import { TRAINING_CASES } from './cases/training.js'
 
 export { type CaseTensor, type OpCase, outputMask, toHostTensor } from './case-types.js'
 
@@ -16,6 +17,7 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase<K>[] } = Object
   ...PRODUCT_CASES,
   ...ATTENTION_CASES,
   ...QUANTISED_CASES,
+  ...TRAINING_CASES,
 })
 
 /** The same as one list, each case with its operator. */

@@ -1,0 +1,132 @@
+/**
+ * The backward walk: nodes in reverse, each rule called once all uses of its outputs have given their gradients.
+ *
+ * @paper reverse accumulation: Griewank & Walther, Evaluating Derivatives (2008), ch. 3
+ */
+
+import { M4Error } from '../../core/errors.js'
+import { type GraphNode, type OpName, type Scope, smallIntegers, type Value } from '../../graph/index.js'
+import { resolveAttributes } from '../../graph/shapes.js'
+import { GRADIENT_RULES } from './rules.js'
+import type { Tape } from './tape.js'
+import type { Composite, Gradient, RuleContext } from './types.js'
+
+export interface BackwardOptions {
+  /** Scope of the gradient's nodes. Default `gradient`. */
+  readonly scope?: string
+  /** Gradient of the loss itself, e.g. a scale; default 1. */
+  readonly seed?: Value
+}
+
+/**
+ * Gradients of the scalar `loss` with respect to `parameters`, in order. A parameter that the loss does not depend on has none.
+ * @throws M4Error `NOT_AVAILABLE` naming the node where an operator without a gradient lies between a parameter and the loss
+ */
+export function gradients(
+  tape: Tape,
+  loss: Value,
+  parameters: readonly Value[],
+  options: BackwardOptions = {},
+): (Value | undefined)[] {
+  const { g } = tape
+  const scope = g.scope(options.scope ?? 'gradient')
+  const nodes = [...g.nodes]
+  const dependent = dependents(tape, nodes, parameters)
+  const adjoints = new Adjoints(scope)
+  adjoints.add(loss, options.seed ?? g.float32(1))
+  const memo = new Map<string, Value>()
+  const once = (key: string, make: () => Value) => {
+    if (!memo.has(key)) memo.set(key, make())
+    return memo.get(key)!
+  }
+  for (const node of nodes.toReversed()) {
+    const composite = compositeAt(tape, node)
+    const dys = node.outputs.map((name) => (name === '' ? undefined : adjoints.take(name)))
+    if (!dys.some(Boolean)) continue
+    const inputs = composite ? composite.inputs : node.inputs.map((name) => (name ? g.value(name) : undefined))
+    const wanted = inputs.map((input) => input !== undefined && dependent.has(input.name))
+    if (!wanted.some(Boolean)) continue
+    const inner = scope.scope(node.name)
+    const results = composite
+      ? composite.backward(inner, dys.find(Boolean)!, wanted)
+      : applyRule(tape, node, { scope: inner, inputs, dys, wanted, once })
+    inputs.forEach((input, i) => {
+      const result = results[i]
+      if (!input || !wanted[i]) return
+      if (!result)
+        throw new M4Error('NOT_AVAILABLE', `${node.op} ${node.name}: there is no gradient for its input ${input.name}.`)
+      adjoints.add(input, result)
+    })
+  }
+  return parameters.map(({ name }) => adjoints.take(name))
+}
+
+function applyRule(
+  tape: Tape,
+  node: GraphNode,
+  given: Pick<RuleContext, 'scope' | 'inputs' | 'dys' | 'wanted' | 'once'>,
+): readonly (Gradient | undefined)[] {
+  const { g } = tape
+  const op = node.op as OpName
+  const rule = GRADIENT_RULES[op]
+  if (typeof rule !== 'function')
+    throw new M4Error('NOT_AVAILABLE', `${op} ${node.name} has no gradient: ${rule.reason}.`, {
+      hint: 'Train parameters behind it, or leave it out of the path to the loss.',
+      details: { op, node: node.name },
+    })
+  const attributes = resolveAttributes({ op, name: node.name, attributes: node.attributes })
+  const integers = (value: Value | undefined) => {
+    const tensor = value && g.initializerOf(value.name)
+    return tensor && smallIntegers(value.name, tensor)
+  }
+  const outputs = node.outputs.map((name) => (name ? g.value(name) : undefined))
+  return rule({ ...given, node, outputs, attributes: attributes as never, integers })
+}
+
+const compositeAt = (tape: Tape, node: GraphNode): Composite | undefined => {
+  for (const output of node.outputs) {
+    const found = output && tape.compositeOf(output)
+    if (found) return found
+  }
+  return undefined
+}
+
+/** Names of the values that depend on a parameter and carry numbers. */
+function dependents(tape: Tape, nodes: readonly GraphNode[], parameters: readonly Value[]): ReadonlySet<string> {
+  const found = new Set(parameters.map(({ name }) => name))
+  for (const node of nodes) {
+    const composite = compositeAt(tape, node)
+    const inputs = composite ? composite.inputs.map(({ name }) => name) : node.inputs
+    if (!inputs.some((name) => found.has(name))) continue
+    for (const name of node.outputs) if (tape.g.value(name)?.dtype === 'float32') found.add(name)
+  }
+  return found
+}
+
+/** Gradients gathered for each value, added up when the value's own node is reached. */
+class Adjoints {
+  readonly #gathered = new Map<string, Gradient[]>()
+
+  constructor(readonly scope: Scope) {}
+
+  add(value: Value, gradient: Gradient): void {
+    const list = this.#gathered.get(value.name)
+    if (list) list.push(gradient)
+    else this.#gathered.set(value.name, [gradient])
+  }
+
+  /** The sum; what is a function goes last, to add into the rest. */
+  take(name: string): Value | undefined {
+    const list = this.#gathered.get(name)
+    if (!list) return undefined
+    const plain = list.filter((gradient) => typeof gradient !== 'function')
+    let sum: Value | undefined = plain.length ? this.#sum(plain) : undefined
+    for (const gradient of list) if (typeof gradient === 'function') sum = gradient(sum)
+    this.#gathered.set(name, [sum!])
+    return sum
+  }
+
+  #sum(values: readonly Value[]): Value {
+    return values.reduce((sum, value) => this.scope.op('Add', [sum, value]))
+  }
+}

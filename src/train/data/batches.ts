@@ -1,0 +1,89 @@
+/** Which samples make each step's batch: endless, seeded, and resumable from a cursor of two numbers. */
+
+import { M4Error } from '../../core/errors.js'
+import { randomSource } from '../../core/random.js'
+import { shuffled } from './strata.js'
+
+export interface BatchCursor {
+  /** Passes over the data before this one. */
+  readonly epoch: number
+  /** Samples of this pass that were served. */
+  readonly position: number
+}
+
+export interface Batch {
+  /** [B], or fewer at the end of an epoch with `partial: 'keep'` */
+  readonly indices: readonly number[]
+  /** Of this batch. */
+  readonly epoch: number
+  /** Where the batch behind this one begins: record it with the step, and pass it as `from` to go on. */
+  readonly next: BatchCursor
+}
+
+export interface BatchOptions {
+  readonly size: number
+  readonly seed: number
+  /** Default true: another order each epoch. */
+  readonly shuffle?: boolean
+  /** What becomes of the last samples of an epoch, too few for a batch. Default keep: a shorter batch. Drop suits fixed shapes. */
+  readonly partial?: 'keep' | 'drop'
+  /** Default the start. */
+  readonly from?: BatchCursor
+}
+
+export const FIRST_BATCH: BatchCursor = { epoch: 0, position: 0 }
+
+/**
+ * Every epoch's order depends on the seed and its number alone, so a resumed run serves what an uninterrupted one would have.
+ * @throws M4Error `USAGE` for sizes, counts or cursors that are none
+ */
+export function batches(count: number, options: BatchOptions): Generator<Batch, never, void> {
+  const { size, seed, shuffle = true, partial = 'keep', from = FIRST_BATCH } = options
+  const isCount = (value: number) => Number.isInteger(value) && value >= 0
+  if (!(isCount(count) && count > 0)) throw usage('a count of samples above 0', count)
+  if (!(isCount(size) && size > 0)) throw usage('a batch size above 0', size)
+  if (partial === 'drop' && size > count) throw usage(`a batch size up to the ${count} samples`, size)
+  if (!isCount(from.epoch) || !isCount(from.position) || from.position > count)
+    throw usage(`a cursor within ${count} samples`, JSON.stringify(from))
+  if (!Number.isFinite(seed)) throw usage('a seed that is a number', seed)
+  return serve(count, size, seed, shuffle, partial, from)
+}
+
+function* serve(
+  count: number,
+  size: number,
+  seed: number,
+  shuffle: boolean,
+  partial: 'keep' | 'drop',
+  from: BatchCursor,
+): Generator<Batch, never, void> {
+  const least = partial === 'drop' ? size : 1
+  let { epoch, position } = from
+  let order: readonly number[] | undefined
+  for (;;) {
+    if (count - position < least) {
+      epoch++
+      position = 0
+      order = undefined
+    }
+    order ??= orderOf(count, shuffle ? epochSeed(seed, epoch) : undefined)
+    const indices = order.slice(position, position + size)
+    position += indices.length
+    yield { indices, epoch, next: { epoch, position } }
+  }
+}
+
+function orderOf(count: number, seed: number | undefined): readonly number[] {
+  const inOrder = Array.from({ length: count }, (_, i) => i)
+  return seed === undefined ? inOrder : shuffled(inOrder, randomSource(seed))
+}
+
+/** Mixes both numbers (the finaliser of MurmurHash3): neighbouring seeds and epochs must not share orders. */
+function epochSeed(seed: number, epoch: number): number {
+  let mixed = (seed ^ Math.imul(epoch, 0x9e3779b1)) >>> 0
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b)
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
+  return (mixed ^ (mixed >>> 16)) >>> 0
+}
+
+const usage = (expected: string, got: unknown) => new M4Error('USAGE', `Batches: expected ${expected}, got ${got}.`)

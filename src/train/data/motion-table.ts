@@ -1,0 +1,161 @@
+/** One table of measurements → numbers, and the stretches of it that are whole recordings of one activity. */
+
+import { M4Error } from '../../core/errors.js'
+import type { FindingList } from './findings.js'
+import { guessTimeUnit, secondsOf } from './motion-columns.js'
+import type { OpenOptions } from './samples.js'
+import { rowsBehindHeader, startOfTable } from './table.js'
+
+export interface MotionTable {
+  /** [channels][N] */
+  readonly channels: readonly Float64Array[]
+  /** From the first measurement on, s. [N] */
+  readonly timesS?: Float64Array
+  readonly labels?: readonly string[]
+  readonly subjects?: readonly string[]
+  /** Row of the file that each measurement stands in. [N] */
+  readonly rows: readonly number[]
+}
+
+/** Longest pause inside a recording, as in `media/motion.ts`: longer ones are not bridged. */
+const MAX_GAP_S = 0.25
+
+/**
+ * Reads the numbers of a table. Cells that are no finite number become NaN here and are reported by `stretches`.
+ * @throws M4Error `FORMAT_INVALID` without columns of motion, or with times in a unit that cannot be told
+ */
+export function motionTable(
+  path: string,
+  name: string,
+  text: string,
+  options: OpenOptions,
+  findings: FindingList,
+): MotionTable {
+  const start = startOfTable(path, text, options)
+  if (!start?.motion)
+    throw new M4Error(
+      'FORMAT_INVALID',
+      `${path}: expected a header with ax,ay,az,gx,gy,gz (and time, label, subject).`,
+      {
+        hint: 'Name the columns to read: channels ["acc 1", "acc 2", …].',
+        details: { path, got: start?.names ?? text.slice(0, 200).split(/[\r\n]/, 1) },
+      },
+    )
+  const { channels, time, label, subject } = start.motion
+  const values = channels.map((): number[] => [])
+  const times: number[] = []
+  const labels: string[] = []
+  const subjects: string[] = []
+  const rows: number[] = []
+  for (const { row, cells } of rowsBehindHeader(text, start, options, findings, name)) {
+    rows.push(row)
+    for (const [i, column] of channels.entries()) values[i]!.push(numberOf(cells[column]!))
+    if (time) times.push(numberOf(cells[time.column]!))
+    if (label !== undefined) labels.push(cells[label]!.trim())
+    if (subject !== undefined) subjects.push(cells[subject]!.trim())
+  }
+  const used = new Set([...channels, time?.column, label, subject])
+  const extra = start.names.filter((_, i) => !used.has(i))
+  if (extra.length) findings.add('extra-columns', `${name}: not read: ${extra.join(', ')}.`, { file: name })
+  return {
+    channels: values.map((channel) => Float64Array.from(channel)),
+    ...(time ? { timesS: timesInS(path, name, times, time.unit ?? options.timeUnit, findings) } : {}),
+    ...(label === undefined ? {} : { labels }),
+    ...(subject === undefined ? {} : { subjects }),
+    rows,
+  }
+}
+
+const numberOf = (cell: string) => (cell.trim() === '' ? Number.NaN : Number(cell))
+
+function timesInS(
+  path: string,
+  name: string,
+  times: readonly number[],
+  given: Parameters<typeof secondsOf>[1] | undefined,
+  findings: FindingList,
+): Float64Array {
+  const unit = given ?? guessTimeUnit(times)
+  if (!unit && times.length > 1)
+    throw new M4Error(
+      'FORMAT_INVALID',
+      `${path}: the times count in a unit that cannot be told, e.g. ${times[0]}, ${times[1]}.`,
+      {
+        hint: 'Say it: timeUnit "s", "ms", "us" or "ns".',
+        details: { path },
+      },
+    )
+  if (!given && unit && unit !== 's')
+    findings.add('time-unit', `${name}: the times are read as ${unit}, by their steps.`, { file: name })
+  const first = times.find(Number.isFinite) ?? 0
+  // The difference first: a clock since 1970 has no digits left for parts of a second in ns.
+  return Float64Array.from(times, (time) => secondsOf(time - first, unit ?? 's'))
+}
+
+export interface Stretch {
+  readonly start: number
+  readonly end: number
+  readonly label: string
+  readonly subject?: string
+}
+
+/**
+ * Longest runs of measurements with one label, one subject, finite numbers and rising times without long pauses. `whole` is the
+ * label of tables without a column of labels.
+ */
+export function stretches(
+  table: MotionTable,
+  name: string,
+  whole: { readonly label?: string; readonly subject?: string },
+  findings: FindingList,
+): readonly Stretch[] {
+  const found: Stretch[] = []
+  const count = table.rows.length
+  const labelAt = (i: number) => table.labels?.[i] ?? whole.label ?? ''
+  const subjectAt = (i: number) => table.subjects?.[i] ?? whole.subject
+  let start = 0
+  const close = (end: number) => {
+    const subject = subjectAt(start)
+    if (end > start && labelAt(start))
+      found.push({ start, end, label: labelAt(start), ...(subject ? { subject } : {}) })
+    start = end
+  }
+  for (let i = 0; i < count; i++) {
+    const place = { row: table.rows[i]!, file: name }
+    const bad = badCell(table, i)
+    if (bad !== undefined) {
+      findings.add('not-finite', `${name}, row ${place.row}: ${bad} is not a finite number.`, place)
+      close(i)
+      start = i + 1
+      continue
+    }
+    if (!labelAt(i)) findings.add('missing-label', `${name}, row ${place.row} has no label; left out.`, place)
+    if (i === start) continue
+    if (labelAt(i) !== labelAt(i - 1) || subjectAt(i) !== subjectAt(i - 1)) {
+      close(i)
+      continue
+    }
+    if (!table.timesS) continue
+    const step = table.timesS[i]! - table.timesS[i - 1]!
+    const cut = 'the recording is cut in two there.'
+    if (!(step > 0)) {
+      findings.add('time-not-rising', `${name}, row ${place.row}: the time does not rise; ${cut}`, place)
+      close(i)
+    } else if (step > MAX_GAP_S) {
+      findings.add(
+        'motion-gap',
+        `${name}, row ${place.row}: nothing was measured for ${step.toFixed(3)} s; ${cut}`,
+        place,
+      )
+      close(i)
+    }
+  }
+  close(count)
+  return found
+}
+
+function badCell({ channels, timesS }: MotionTable, i: number): string | undefined {
+  const channel = channels.findIndex((values) => !Number.isFinite(values[i]))
+  if (channel >= 0) return `channel ${channel}`
+  return timesS && !Number.isFinite(timesS[i]) ? 'the time' : undefined
+}
