@@ -20,6 +20,19 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   adapters: ['core', 'checkpoint', 'firmware/manifest'],
   runtime: ['core', 'engine', 'media', 'tokenizers', 'adapters', 'firmware/manifest', 'firmware/image'],
   bench: ['core'],
+  train: [
+    'core',
+    'graph',
+    'models',
+    'engine',
+    'media',
+    'tokenizers',
+    'checkpoint',
+    'adapters',
+    'runtime',
+    'firmware/manifest',
+    'firmware/image',
+  ],
   parity: [
     'core',
     'graph',
@@ -32,6 +45,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'firmware',
     'runtime',
     'bench',
+    'train',
   ],
 }
 /** The command line may use any room, but only by `await import` inside a command, so that `--help` stays instant. */

@@ -7,74 +7,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { goldenPath } from '../../test/helpers/checkpoint-files.js'
 import { openCheckpoint } from '../checkpoint/index.js'
 import { sourceHeadRow } from '../core/heads.js'
-import { randomSource } from '../core/random.js'
 import { type Abi, abiId } from '../firmware/manifest.js'
 import { readPeftAdapter, usableAdapter } from './index.js'
 import { packHeads, packSite, partPadding, unpackHeads, unpackPart } from './places.js'
+import { baseOf, everyPart, part, random } from './testing/fixtures.js'
 import { packTrained, type TrainedAdapter, type TrainedPart } from './trained.js'
 import { peftFiles, writePeftFolder } from './write-peft.js'
-
-/** 4 query heads and 2 key/value heads of width `from`, in a graph that has them `to` wide. */
-function baseOf(from: number, to: number): Abi {
-  const facts = {
-    layers: 3,
-    width: 24,
-    vocabulary: 30,
-    kvHeads: 2,
-    headWidth: to,
-    sourceHeadWidth: from,
-    sites: {
-      qkv: {
-        path: 'attn/qkv',
-        in: 24,
-        parts: [
-          { name: 'q', out: 4 * to },
-          { name: 'k', out: 2 * to },
-          { name: 'v', out: 2 * to },
-        ],
-      },
-      o: { path: 'attn/o', in: 4 * to, parts: [{ name: 'o', out: 24 }] },
-      gateUp: {
-        path: 'mlp/gateUp',
-        in: 24,
-        parts: [
-          { name: 'gate', out: 10 },
-          { name: 'up', out: 10 },
-        ],
-      },
-      down: { path: 'mlp/down', in: 10, parts: [{ name: 'down', out: 24 }] },
-    },
-  }
-  return { id: abiId(facts), ...facts }
-}
-
-const random = (seed: number, length: number) => {
-  const next = randomSource(seed)
-  return Float32Array.from({ length }, () => next() - 0.5)
-}
-
-/** A part as training leaves it: zero in the padding. */
-function part(
-  abi: Abi,
-  layer: number,
-  site: string,
-  name: TrainedPart['part'],
-  rank: number,
-  alpha: number,
-): TrainedPart {
-  const { inputs, outputs } = partPadding(abi, { site, part: name })
-  const seed = layer * 100 + rank * 10 + name.charCodeAt(0)
-  const a = random(seed, inputs.length * rank)
-  const b = random(seed + 1, rank * outputs.length)
-  for (let i = 0; i < a.length; i++) if (inputs[Math.floor(i / rank)]) a[i] = 0
-  for (let i = 0; i < b.length; i++) if (outputs[i % outputs.length]) b[i] = 0
-  return { layer, site, part: name, rank, alpha, a, b }
-}
-
-const everyPart = (abi: Abi, layer: number, rank: number, alpha: number): TrainedPart[] =>
-  Object.entries(abi.sites).flatMap(([site, { parts }]) =>
-    parts.map(({ name }) => part(abi, layer, site, name as TrainedPart['part'], rank, alpha)),
-  )
 
 let folder: string
 beforeEach(() => {

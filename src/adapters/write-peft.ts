@@ -9,7 +9,7 @@ import { floatToHalf, halfToFloat, toHalf } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
 import { type HostTensor, hostTensor } from '../core/tensor.js'
 import type { Abi } from '../firmware/manifest.js'
-import { PEFT_CONFIG_FILE, PEFT_WEIGHT_FILE, peftModule } from './peft-names.js'
+import { PEFT_CONFIG_FILE, PEFT_PLACES, PEFT_WEIGHT_FILE, peftModule } from './peft-names.js'
 import { unpackHeads, unpackPart } from './places.js'
 import { checkTrained, type TrainedAdapter, type TrainedLora, type TrainedPart, type TrainedPrefix } from './trained.js'
 import { type DiskWrite, writeFolder } from './write-folder.js'
@@ -91,13 +91,16 @@ function peftPair(abi: Abi, part: TrainedPart): PeftPair {
 }
 
 /**
- * A LoRA folder from pairs in the checkpoint's layout.
+ * A LoRA folder from pairs in the checkpoint's layout, in any order.
+ * @param unsorted with modules of `PEFT_PLACES`
  * @param options.layers of the base: where a module is adapted in fewer, `target_modules` names each
  */
 export function loraFiles(
-  pairs: readonly PeftPair[],
+  unsorted: readonly PeftPair[],
   options: PeftOptions & Pick<TrainedLora, 'rsLora'> & { readonly layers: number },
 ): Map<string, Uint8Array> {
+  const order = Object.keys(PEFT_PLACES)
+  const pairs = [...unsorted].sort((a, b) => a.layer - b.layer || order.indexOf(a.module) - order.indexOf(b.module))
   const rank = mostCommon(pairs.map((pair) => pair.rank))
   const alpha = mostCommon(pairs.map((pair) => pair.alpha))
   const odd = patterns(pairs, ({ rank: r, alpha: a }) => r !== rank || a !== alpha)

@@ -117,6 +117,9 @@ const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Reco
   /** Symbols with blanks between, as their tokenizer gives them: nothing is added. */
   vits: () => ({}),
   foreign: () => ({}),
+  /** Its symbols may be a table beside it, the file `dictionary`: a tokenizer is not asked for. */
+  'tts-transformer': NO_TEXT,
+  'hifi-gan': NO_TEXT,
   resnet: NO_TEXT,
   projection: NO_TEXT,
   'mlp-head': NO_TEXT,

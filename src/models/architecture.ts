@@ -39,6 +39,7 @@ import {
   resnetWeights,
 } from './resnet.js'
 import { stableDiffusion } from './stable-diffusion/index.js'
+import { TTS_TRANSFORMER_ARCHITECTURES } from './tts-transformer/architecture.js'
 import {
   hopSamples,
   type VitsConfig,
@@ -251,6 +252,7 @@ export const ARCHITECTURES = {
   persimmon,
   ...IMAGEBIND_ARCHITECTURES,
   'stable-diffusion': stableDiffusion,
+  ...TTS_TRANSFORMER_ARCHITECTURES,
 } as const
 export type ArchitectureName = keyof typeof ARCHITECTURES
 

@@ -18,6 +18,7 @@ import {
   type PictureEncoder,
   type SoundEncoder,
 } from './tower.js'
+import { openTtsTransformerVoice } from './tts-transformer-voice.js'
 import { createTurnstile, type Turnstile } from './turnstile.js'
 import { openVitsVoice } from './vits-voice.js'
 import type { Voice } from './voice.js'
@@ -47,7 +48,7 @@ const OPENERS: { readonly [R in ServedRole]: Readonly<Record<string, Opener<Modu
   'AUD-B': { 'imagebind-audio': openSoundEncoder },
   IMU: { 'imagebind-imu': openMotionEncoder },
   'IMG-gen': { 'stable-diffusion': openPictureGenerator },
-  TTS: { vits: openVitsVoice, foreign: openForeignVoice },
+  TTS: { vits: openVitsVoice, 'tts-transformer': openTtsTransformerVoice, foreign: openForeignVoice },
 })
 
 /** A module while one request has it. */

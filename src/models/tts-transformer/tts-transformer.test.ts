@@ -1,6 +1,9 @@
 /** fairseq's TTS Transformer against plain loops in float64 over the checkpoint's own names, on the engine; and what its files say. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ByteWriter, torchArchive } from '../../../test/helpers/checkpoint-files.js'
+import { memorySource } from '../../checkpoint/byte-source.js'
+import { openTorchZip } from '../../checkpoint/torch.js'
 import type { M4Error } from '../../core/errors.js'
 import { normalSource } from '../../core/random.js'
 import { int64Tensor } from '../../core/tensor.js'
@@ -380,6 +383,35 @@ describe('reading a checkpoint', () => {
     expect(configured({ 'cfg/model/activation_fn': 'gelu' })).toBe('FORMAT_UNSUPPORTED')
     expect(configured({ 'cfg/task/n_frames_per_step': 3 })).toBe('FORMAT_INVALID')
     expect(configured({ 'cfg/model/prenet_dropout': 1 })).toBe('FORMAT_INVALID')
+  })
+
+  test('arguments out of the pickle that fairseq writes', () => {
+    const pickle = new ByteWriter().raw([0x80, 2])
+    const word = (text: string) => pickle.text('X').u32(text.length).text(text)
+    const number = (value: number) => pickle.text('G').raw(new Uint8Array(Float64Array.of(value).buffer).reverse())
+    const namespace = (place: string) => {
+      // Namespace() and its attributes.
+      pickle.text('cargparse\nNamespace\n)').u8(0x81).text('}(')
+      for (const [key, value] of Object.entries(argumentsOf(TINY)))
+        if (key.startsWith(`cfg/${place}/`)) {
+          word(key.slice(`cfg/${place}/`.length))
+          if (typeof value === 'string') word(value)
+          else number(value)
+        }
+      pickle.text('ub')
+    }
+    pickle.text('}(')
+    word('args').text('N')
+    word('cfg').text('}(')
+    for (const place of ['model', 'task']) {
+      word(place)
+      namespace(place)
+    }
+    pickle.text('u')
+    word('model').text('}u.')
+    using checkpoint = openTorchZip(memorySource(torchArchive(pickle.done())))
+    const metadata = { ...checkpoint.metadata, config: yamlOf(TINY) }
+    expect(ttsTransformerConfig({ format: 'torch', metadata, weights: checkpointOf(TINY) })).toEqual(TINY)
   })
 
   test('arguments of files before 2021', () => {

@@ -5,7 +5,17 @@
  */
 
 import { M4Error } from '../../core/errors.js'
-import { type GraphNode, type OpName, type Scope, smallIntegers, type Value } from '../../graph/index.js'
+import {
+  type GraphBuilder,
+  type GraphNode,
+  isOpen,
+  type OpName,
+  type Scope,
+  sameDim,
+  smallIntegers,
+  type Value,
+} from '../../graph/index.js'
+import { FLOAT_DTYPES } from '../../graph/op-types.js'
 import { resolveAttributes } from '../../graph/shapes.js'
 import { GRADIENT_RULES } from './rules.js'
 import type { Tape } from './tape.js'
@@ -32,7 +42,7 @@ export function gradients(
   const scope = g.scope(options.scope ?? 'gradient')
   const nodes = [...g.nodes]
   const dependent = dependents(tape, nodes, parameters)
-  const adjoints = new Adjoints(scope)
+  const adjoints = new Adjoints(g, scope)
   adjoints.add(loss, options.seed ?? g.float32(1))
   const memo = new Map<string, Value>()
   const once = (key: string, make: () => Value) => {
@@ -98,21 +108,28 @@ function dependents(tape: Tape, nodes: readonly GraphNode[], parameters: readonl
     const composite = compositeAt(tape, node)
     const inputs = composite ? composite.inputs.map(({ name }) => name) : node.inputs
     if (!inputs.some((name) => found.has(name))) continue
-    for (const name of node.outputs) if (tape.g.value(name)?.dtype === 'float32') found.add(name)
+    for (const name of node.outputs) if (carriesNumbers(tape.g.value(name))) found.add(name)
   }
   return found
 }
+
+/** Halves too: their rules say that they have no gradient, instead of silently none. */
+const carriesNumbers = (value: Value | undefined): boolean => value !== undefined && FLOAT_DTYPES.includes(value.dtype)
 
 /** Gradients gathered for each value, added up when the value's own node is reached. */
 class Adjoints {
   readonly #gathered = new Map<string, Gradient[]>()
 
-  constructor(readonly scope: Scope) {}
+  constructor(
+    readonly g: GraphBuilder,
+    readonly scope: Scope,
+  ) {}
 
-  add(value: Value, gradient: Gradient): void {
-    const list = this.#gathered.get(value.name)
+  add({ name }: Value, given: Gradient): void {
+    const gradient = typeof given === 'function' ? given : this.#typed(name, given)
+    const list = this.#gathered.get(name)
     if (list) list.push(gradient)
-    else this.#gathered.set(value.name, [gradient])
+    else this.#gathered.set(name, [gradient])
   }
 
   /** The sum; what is a function goes last, to add into the rest. */
@@ -121,12 +138,20 @@ class Adjoints {
     if (!list) return undefined
     const plain = list.filter((gradient) => typeof gradient !== 'function')
     let sum: Value | undefined = plain.length ? this.#sum(plain) : undefined
-    for (const gradient of list) if (typeof gradient === 'function') sum = gradient(sum)
+    for (const gradient of list) if (typeof gradient === 'function') sum = this.#typed(name, gradient(sum))
     this.#gathered.set(name, [sum!])
     return sum
   }
 
   #sum(values: readonly Value[]): Value {
     return values.reduce((sum, value) => this.scope.op('Add', [sum, value]))
+  }
+
+  /** A gradient has the shape of its value: sizes that the rules left to the run get their names back, and mistakes show here. */
+  #typed(name: string, gradient: Value): Value {
+    const own = this.g.value(name)!.dims
+    const dims = own.map((dim, i) => (isOpen(dim) ? (gradient.dims[i] ?? dim) : dim))
+    const same = dims.length === gradient.dims.length && dims.every((dim, i) => sameDim(dim, gradient.dims[i]!))
+    return same ? gradient : this.g.refine(gradient, dims)
   }
 }

@@ -6,7 +6,8 @@
 import { M4Error } from '../../core/errors.js'
 import { type Graph, type GraphNode, type GraphTensor, inlineGraph, type Scope, type Value } from '../../graph/index.js'
 import { int8Product } from '../../models/index.js'
-import { product, SAVED_STATISTICS } from './rules/products.js'
+import { SAVED_STATISTICS } from './rules/norms.js'
+import { product } from './rules/products.js'
 import type { Tape } from './tape.js'
 
 /** An int8 matrix [in, out] with a scale per column, as `int8Product` takes it; or a float32 matrix. */
@@ -100,7 +101,8 @@ function frozenProduct(
     return g.value(full) ?? g.initializer(full, tensor)
   }
   if ('matrix' in weight) return product(scope, x, keep('matrix', weight.matrix))
-  return int8Product(scope, x, keep('codes', weight.codes), keep('scales', weight.scales), `${direction}Int8`)
+  const label = direction === 'forward' ? `${name}/int8` : 'int8'
+  return int8Product(scope, x, keep('codes', weight.codes), keep('scales', weight.scales), label)
 }
 
 /** The Mul behind each DynamicQuantizeMatMul whose input was divided by its row's scale (see models/linear `w8a8`). */

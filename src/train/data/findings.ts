@@ -30,7 +30,8 @@ export const FINDINGS = {
   'no-objects': 'warning',
   // motion
   'not-finite': 'error',
-  'time-not-rising': 'warning',
+  'time-falls': 'warning',
+  'time-repeats': 'warning',
   'motion-gap': 'warning',
   'time-unit': 'warning',
   'no-sample-rate': 'warning',

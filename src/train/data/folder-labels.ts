@@ -30,7 +30,9 @@ export function pathFacts(pattern: string | undefined): (path: string) => PathFa
     })
   return (path) => {
     const groups = expression.exec(path)?.groups
-    return groups ? { ...groups } : undefined
+    if (!groups) return undefined
+    const { label, subject } = groups
+    return { ...(label ? { label } : {}), ...(subject ? { subject } : {}) }
   }
 }
 
@@ -66,7 +68,7 @@ function refuseSplitFolders(folder: string, files: readonly LabelledFile[]): voi
   const classes = [...new Set(files.map(({ label }) => label))].sort(byCodeUnit)
   if (!classes.length || !classes.every((label) => SPLIT_NAME.test(label))) return
   throw new M4Error('FORMAT_INVALID', `${folder} holds ${classes.join(', ')}, expected one folder a class.`, {
-    hint: `Open ${folder}/${classes[0]} to train and the other to measure.`,
+    hint: `Open one of them, ${folder}/${classes.find((label) => /^train/i.test(label)) ?? classes[0]} to train on.`,
     details: { path: folder, folders: classes },
   })
 }

@@ -26,7 +26,7 @@ const mediaReader =
     for (const path of below)
       if (!name.test(path)) findings.add('other-file', `${path} is not read: ${what} end in ${names}.`, { file: path })
     const files = labelledFiles(source.path, paths, options.pathPattern, findings)
-    const samples = files.map(({ path, label }) => ({ kind, path: join(source.path, path), label }))
+    const samples = files.map((file) => ({ kind, ...file, path: join(source.path, file.path) }))
     const relative = (path: string) => path.slice(source.path.length + 1)
     return { kind, ...(await withFiles(samples, relative, findings, options)) }
   }

@@ -100,7 +100,7 @@ export interface Stretch {
 }
 
 /**
- * Longest runs of measurements with one label, one subject, finite numbers and rising times without long pauses. `whole` is the
+ * Longest runs of measurements with one label, one subject, finite numbers and times without long pauses that do not fall. `whole` is the
  * label of tables without a column of labels.
  */
 export function stretches(
@@ -114,6 +114,7 @@ export function stretches(
   const labelAt = (i: number) => table.labels?.[i] ?? whole.label ?? ''
   const subjectAt = (i: number) => table.subjects?.[i] ?? whole.subject
   let start = 0
+  let repeats = 0
   const close = (end: number) => {
     const subject = subjectAt(start)
     if (end > start && labelAt(start))
@@ -138,8 +139,9 @@ export function stretches(
     if (!table.timesS) continue
     const step = table.timesS[i]! - table.timesS[i - 1]!
     const cut = 'the recording is cut in two there.'
-    if (!(step > 0)) {
-      findings.add('time-not-rising', `${name}, row ${place.row}: the time does not rise; ${cut}`, place)
+    if (step === 0) repeats++
+    else if (step < 0) {
+      findings.add('time-falls', `${name}, row ${place.row}: the time falls; ${cut}`, place)
       close(i)
     } else if (step > MAX_GAP_S) {
       findings.add(
@@ -151,7 +153,41 @@ export function stretches(
     }
   }
   close(count)
+  if (repeats)
+    findings.add(
+      'time-repeats',
+      `${name}: ${repeats} measurements have the time of the one before; they are averaged.`,
+      {
+        file: name,
+      },
+    )
   return found
+}
+
+/**
+ * Measurements [start, end) with one value a time: those of equal times, which a clock of milliseconds makes of bursts, are
+ * averaged, since no line can be drawn through them.
+ */
+export function mergeEqualTimes(
+  { channels, timesS }: MotionTable & { readonly timesS: Float64Array },
+  start: number,
+  end: number,
+): { readonly channels: readonly Float64Array[]; readonly timesS: Float64Array } {
+  const firsts: number[] = []
+  for (let i = start; i < end; i++) if (i === start || timesS[i] !== timesS[i - 1]) firsts.push(i)
+  if (firsts.length === end - start)
+    return { channels: channels.map((values) => values.subarray(start, end)), timesS: timesS.subarray(start, end) }
+  const mean = (values: Float64Array, from: number, to: number) => {
+    let sum = 0
+    for (let i = from; i < to; i++) sum += values[i]!
+    return sum / (to - from)
+  }
+  return {
+    channels: channels.map((values) =>
+      Float64Array.from(firsts, (first, k) => mean(values, first, firsts[k + 1] ?? end)),
+    ),
+    timesS: Float64Array.from(firsts, (first) => timesS[first]!),
+  }
 }
 
 function badCell({ channels, timesS }: MotionTable, i: number): string | undefined {

@@ -7,7 +7,7 @@ import type { MotionRecording } from '../../media/motion.js'
 import { findingList } from './findings.js'
 import { pathFacts } from './folder-labels.js'
 import { TABLE_NAME } from './media-files.js'
-import { type MotionTable, motionTable, stretches } from './motion-table.js'
+import { type MotionTable, mergeEqualTimes, motionTable, stretches } from './motion-table.js'
 import type { Reader, Reading, Source } from './reader.js'
 import type { DataFile, DataSet, MotionLabelSample } from './samples.js'
 import { readTextFile, type TextFile } from './text-file.js'
@@ -67,7 +67,8 @@ function tablesOf(source: Source): readonly TableFile[] {
 }
 
 /**
- * The numbers of motion samples, in the order asked for, channels as in the file. Each file is read once a call.
+ * The numbers of motion samples, in the order asked for, channels as in `options.channels`. Each file is read once a call.
+ * Measurements of one and the same time are averaged.
  * @param indices of `dataSet.samples`; default all
  * @throws M4Error `INVALID_REQUEST` for samples of another kind, or recordings with neither times nor a sample rate
  */
@@ -100,12 +101,12 @@ function motionSample(dataSet: DataSet, index: number): MotionLabelSample {
 }
 
 function recordingOf(dataSet: DataSet, table: MotionTable, { start, end, path }: MotionLabelSample): MotionRecording {
-  const channels = table.channels.map((channel) => channel.subarray(start, end))
-  if (table.timesS) return { channels, timesS: table.timesS.subarray(start, end) }
+  const { channels, timesS } = table
+  if (timesS) return mergeEqualTimes({ ...table, timesS }, start, end)
   const { sampleRateHz } = dataSet.options
   if (sampleRateHz === undefined)
     throw new M4Error('INVALID_REQUEST', `${path} has no column of times, expected a sample rate.`, {
       hint: 'Open the data set with sampleRateHz.',
     })
-  return { channels, sampleRateHz }
+  return { channels: channels.map((channel) => channel.subarray(start, end)), sampleRateHz }
 }

@@ -40,8 +40,10 @@ export interface ChatSample extends Row {
 }
 
 interface Media {
-  /** Absolute. The file is not opened until it is trained on. */
+  /** Absolute. Hashed, but not decoded until it is trained on. */
   readonly path: string
+  /** Who speaks or is seen, where the path says so. */
+  readonly subject?: string
   /** Of the table that names the file, where there is one. */
   readonly row?: number
   readonly extra?: Extra

@@ -30,11 +30,9 @@ const quotesAreStrict = (separator: string) => separator !== '\t'
  * @throws M4Error `UNKNOWN_NAME`, `FORMAT_INVALID` of `findFields`
  */
 export function startOfTable(path: string, text: string, options: OpenOptions): TableStart | undefined {
-  const preferred = /\.tsv(\.gz)?$/i.test(path) ? '\t' : ','
-  const separators = options.separator ? [options.separator] : [...new Set([preferred, ...SEPARATORS])]
   const header = !Object.values(options.columns ?? {}).some((column) => typeof column === 'number')
   let failure: unknown
-  for (const separator of separators) {
+  for (const separator of separatorsOf(path, options)) {
     const first = firstRow(text, separator, options)
     if (!first) return undefined
     const names = header ? first.cells.map((cell) => cell.trim()) : first.cells.map((_, i) => `column ${i}`)
@@ -50,6 +48,12 @@ export function startOfTable(path: string, text: string, options: OpenOptions): 
   }
   if (failure) throw failure
   return undefined
+}
+
+/** In the order in which they are tried. */
+function separatorsOf(path: string, options: OpenOptions): readonly string[] {
+  const preferred = /\.tsv(\.gz)?$/i.test(path) ? '\t' : ','
+  return options.separator ? [options.separator] : [...new Set([preferred, ...SEPARATORS])]
 }
 
 function firstRow(text: string, separator: string, options: OpenOptions): TableRow | undefined {
@@ -117,8 +121,8 @@ export const readTable: Reader = async (source, options, findings): Promise<Read
 }
 
 function headerExpected(path: string, text: string, options: OpenOptions): M4Error {
-  const separator =
-    options.separator ?? SEPARATORS.find((each) => (text.split(/[\r\n]/, 1)[0] ?? '').includes(each)) ?? ','
+  const line = text.split(/[\r\n]/, 1)[0] ?? ''
+  const separator = separatorsOf(path, options).find((each) => line.includes(each)) ?? ','
   const got = (firstRow(text, separator, options)?.cells ?? []).map((cell) => cell.slice(0, 40))
   return new M4Error(
     'FORMAT_INVALID',

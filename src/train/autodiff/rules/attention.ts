@@ -8,9 +8,10 @@
  * @paper row sum of do ⊙ o instead of dP ⊙ P: arXiv:2205.14135 (FlashAttention), appendix B.4
  */
 
-import { M4Error } from '../../../core/errors.js'
-import type { OpName, Scope, Value } from '../../../graph/index.js'
+import { DTYPES } from '../../../core/dtypes.js'
+import { isOpen, type OpName, type Scope, type Value } from '../../../graph/index.js'
 import type { Backward, GradientRule, RuleContext } from '../types.js'
+import { filled, noGradient, numbersTo, sizesOf, sumTo } from './like.js'
 import { product } from './products.js'
 
 interface Scores {
@@ -20,22 +21,25 @@ interface Scores {
   /** [B, K, S, D] */
   readonly k: Value
   readonly v: Value
-  /** [B, K, G·T, D] */
-  readonly o: Value
   readonly dO: Value
+  /** rowsum(do ⊙ o) [B, K, G·T, 1] */
+  readonly level: Value
   readonly scale: number
   /** Adds to scores [B, K, G·T, S] what the forward pass adds. */
   readonly masked: (scores: Value) => Value
 }
 
-/** dq [B, K, G·T, D], dk and dv [B, K, S, D], and dS for a bias. */
-function scoreGradients({ scope, q, k, v, o, dO, scale, masked }: Scores) {
+/** dq [B, K, G·T, D], dk and dv [B, K, S, D], and dS [B, K, G·T, S]. */
+function scoreGradients({ scope, q, k, v, dO, level, scale, masked }: Scores) {
   const p = scope.op('Softmax', [masked(product(scope, q, k, false, true, scale))], { axis: -1 }, 'weights')
-  const dv = product(scope, p, dO, true)
   const dP = product(scope, dO, v, false, true)
-  const level = scope.op('ReduceSum', [scope.op('Mul', [dO, o]), scope.int64([-1])], { keepdims: 1 })
   const dS = scope.op('Mul', [p, scope.op('Sub', [dP, level])], {}, 'dScores')
-  return { dq: product(scope, dS, k, false, false, scale), dk: product(scope, dS, q, true, false, scale), dv, dS }
+  return {
+    dq: product(scope, dS, k, false, false, scale),
+    dk: product(scope, dS, q, true, false, scale),
+    dv: product(scope, p, dO, true),
+    dS,
+  }
 }
 
 /** [B, T, H·D] → [B, H, T, D]. */
@@ -50,24 +54,47 @@ export const joined = (scope: Scope, x: Value, width: number): Value =>
 export const grouped = (scope: Scope, x: Value, groups: number, width: number): Value =>
   scope.op('Reshape', [x, scope.int64([0, groups, -1, width])])
 
-const LEAST = -1e30
-
-/** 0 where row t of T sees key s of S (s ≤ t + S − T), else a large negative number. [T, S] */
-export function causalMask(scope: Scope, rows: Value, columns: Value): Value {
-  const range = (count: Value) =>
-    scope.op('Range', [scope.int64(0), scope.op('Squeeze', [count, scope.int64([0])]), scope.int64(1)])
-  const last = scope.op('Add', [range(rows), scope.op('Sub', [columns, rows])])
-  const hidden = scope.op('Less', [scope.op('Unsqueeze', [last, scope.int64([1])]), range(columns)])
-  return scope.op('Where', [hidden, scope.float32(LEAST), scope.float32(0)])
+/** rowsum(do ⊙ o) [B, K, G·T, 1] for do and o [B, T, H·D]: summed before the heads are moved, so that little is moved. */
+function levels(scope: Scope, dO: Value, o: Value, heads: number, groups: number, width: number): Value {
+  const apart = scope.op('Reshape', [scope.op('Mul', [dO, o]), scope.int64([0, -1, heads, width])])
+  const sums = scope.op('ReduceSum', [apart, scope.int64([-1])], { keepdims: 0 }) // [B, T, H]
+  return scope.op('Reshape', [scope.op('Transpose', [sums], { perm: [0, 2, 1] }), scope.int64([0, groups, -1, 1])])
 }
 
-const plain = ({ node, attributes }: RuleContext<'GroupQueryAttention'>): void => {
-  const { softcap, local_window_size: window, smooth_softmax: smooth, rotary_interleaved: interleaved } = attributes
-  if (softcap || (window ?? -1) > 0 || smooth || interleaved || node.inputs.slice(9).some((name) => name !== ''))
-    throw new M4Error(
-      'NOT_AVAILABLE',
-      `${node.name}: no gradient for soft caps, windows, sinks or biases of this operator.`,
-    )
+const plus = (scope: Scope, x: Value, more: Value | undefined): Value => (more ? scope.op('Add', [x, more]) : x)
+
+/** Names a size for keys of `once`: a symbol is the same everywhere, an open size is this value's own. */
+const sizeKey = (value: Value, axis: number): string => {
+  const dim = value.dims[axis]!
+  return isOpen(dim) ? `${value.name}:${axis}` : String(dim)
+}
+
+const LEAST = -1e30
+
+/**
+ * 0 where row t of T (`rows`) sees key s of S (`columns`), which is s ≤ first + t, else a large negative number; `groups` times one
+ * below the other. Sizes and `first` are int64 [1]; without `first` the last row sees all keys. [G·T, S]
+ */
+export function causalMask(scope: Scope, rows: Value, columns: Value, given?: Value, groups = 1): Value {
+  const first = given ?? scope.op('Sub', [columns, rows])
+  const last = scope.op('Unsqueeze', [scope.op('Add', [numbersTo(scope, rows), first]), scope.int64([1])]) // [T, 1]
+  const hidden = scope.op('Less', [last, numbersTo(scope, columns)])
+  const mask = scope.op('Where', [hidden, scope.float32(LEAST), scope.float32(0)]) // [T, S]
+  if (groups === 1) return mask
+  const copies = scope.op('Expand', [mask, scope.int64([groups, 1, 1])])
+  return scope.op('Reshape', [copies, scope.op('Concat', [scope.int64([-1]), columns], { axis: 0 })])
+}
+
+/** Inputs from here on are biases, sinks, scales and norms. */
+const FIRST_EXTRA = 9
+
+function assertPlain({ node, attributes, inputs }: RuleContext<'GroupQueryAttention'>): void {
+  const { softcap, local_window_size: window, smooth_softmax: smooth, k_quant_type, v_quant_type } = attributes
+  if (k_quant_type !== 'NONE' || v_quant_type !== 'NONE') throw noGradient(node, 'its cache is quantised')
+  if (softcap) throw noGradient(node, 'its scores are capped')
+  if ((window ?? -1) > 0) throw noGradient(node, 'its window is limited')
+  if (smooth || inputs.slice(FIRST_EXTRA).some(Boolean))
+    throw noGradient(node, 'it has positions, biases, sinks or norms of its own')
 }
 
 /**
@@ -75,128 +102,156 @@ const plain = ({ node, attributes }: RuleContext<'GroupQueryAttention'>): void =
  * Keys that come out of the operator are already turned; queries are turned again here.
  */
 const groupQuery: Backward<'GroupQueryAttention'> = (context) => {
-  plain(context)
-  const { scope, attributes, inputs, outputs, dys, wanted, once } = context
-  const [query, key, , pastKey] = inputs as [Value, Value?, Value?, Value?]
+  assertPlain(context)
+  const { scope, node, attributes, inputs, outputs, dys, wanted, once } = context
+  const [query, key, , pastKey, , , total] = inputs as [Value, Value?, Value?, Value?, Value?, Value?, Value?]
   const { num_heads: H, kv_num_heads: K } = attributes
   const [presentKey, presentValue] = [outputs[1]!, outputs[2]!]
-  const packed = !key
-  const total = query.dims[2]
-  if (typeof total !== 'number')
-    throw new M4Error('NOT_AVAILABLE', `${context.node.name}: the width of queries must be known.`)
-  const D = packed ? total / (H + 2 * K) : total / H
-  if (dys[1] || dys[2])
-    throw new M4Error('NOT_AVAILABLE', `${context.node.name}: no gradient through the cache that comes out.`)
-
-  const rowCount = scope.op('Shape', [query], { start: 1, end: 2 })
-  const columnCount = scope.op('Shape', [presentKey], { start: 2, end: 3 })
-  const sizes = `${query.dims[1]}/${presentKey.dims[2]}/${inputs[6]!.name}`
-  const mask = once(`causal/${sizes}`, () => causalMask(scope, rowCount, columnCount))
-  const turn = rotation(context, rowCount, columnCount, sizes)
-
-  const flatQuery = packed
-    ? scope.op('Slice', [query, scope.int64([0]), scope.int64([H * D]), scope.int64([2])])
-    : query
-  const q = grouped(scope, turn(byHead(scope, flatQuery, H, D), 1), K, D)
-  const [o, dO] = [outputs[0]!, dys[0]!].map((x) => grouped(scope, byHead(scope, x, H, D), K, D)) as [Value, Value]
-  const masked = (scores: Value) => {
-    if (H === K) return scope.op('Add', [scores, mask])
-    const columns = scope.op('Concat', [scope.int64([0, H, -1]), columnCount], { axis: 0 })
-    const apart = scope.op('Reshape', [scores, columns]) // [B, H, T, S]
-    const back = scope.op('Concat', [scope.int64([0, K, -1]), columnCount], { axis: 0 })
-    return scope.op('Reshape', [scope.op('Add', [apart, mask]), back])
-  }
+  const width = query.dims[2]
+  if (typeof width !== 'number') throw noGradient(node, 'the width of its queries must be known')
+  const D = key ? width / H : width / (H + 2 * K)
   const scale = attributes.scale || 1 / Math.sqrt(D)
-  const { dq, dk, dv } = scoreGradients({ scope, q, k: presentKey, v: presentValue, o, dO, scale, masked })
+  const key4 = `${sizeKey(query, 1)}/${total!.name}`
 
-  const dQuery = joined(scope, turn(scope.op('Reshape', [dq, scope.int64([0, H, -1, D])]), -1), H * D)
-  const isNew = (x: Value) =>
-    pastKey ? scope.op('Slice', [x, scope.op('Sub', [columnCount, rowCount]), columnCount, scope.int64([2])]) : x
-  const isPast = (x: Value) =>
-    scope.op('Slice', [x, scope.int64([0]), scope.op('Sub', [columnCount, rowCount]), scope.int64([2])])
-  const dKey = joined(scope, turn(isNew(dk), -1), K * D)
-  const dValue = joined(scope, isNew(dv), K * D)
-  const past = [wanted[3] ? isPast(dk) : undefined, wanted[4] ? isPast(dv) : undefined]
-  if (packed) return [scope.op('Concat', [dQuery, dKey, dValue], { axis: -1 }), undefined, undefined, ...past]
-  return [dQuery, dKey, dValue, ...past]
+  const [rows, columns] = [sizesOf(scope, query, [1]), sizesOf(scope, presentKey, [2])]
+  const end = once(`end/${total!.name}`, () => {
+    const known = context.integers(total)
+    if (known) return scope.int64([known[0]!])
+    return scope.op('Reshape', [scope.op('Cast', [total], { to: DTYPES.int64.onnx }), scope.int64([1])])
+  })
+  // The place of this step's first row among all rows.
+  const first = pastKey ? once(`first/${key4}`, () => scope.op('Sub', [end, rows])) : scope.int64([0])
+  const mask = () =>
+    once(`causal/${key4}/${sizeKey(presentKey, 2)}/${Boolean(pastKey)}/${H / K}`, () =>
+      causalMask(scope, rows, columns, first, H / K),
+    )
+  const turn = rotation(context, first, D)
+
+  const queries = key ? query : scope.op('Slice', [query, scope.int64([0]), scope.int64([H * D]), scope.int64([2])])
+  const dO = dys[0] ?? filled(scope, outputs[0]!)
+  const { dq, dk, dv } = scoreGradients({
+    scope,
+    q: grouped(scope, turn(byHead(scope, queries, H, D), H, 1), K, D),
+    k: presentKey,
+    v: presentValue,
+    dO: grouped(scope, byHead(scope, dO, H, D), K, D),
+    level: levels(scope, dO, outputs[0]!, H, K, D),
+    scale,
+    masked: (scores) => (attributes.causal ? scope.op('Add', [scores, mask()]) : scores),
+  })
+  const [dAllKeys, dAllValues] = [plus(scope, dk, dys[1]), plus(scope, dv, dys[2])]
+
+  const cut = (x: Value, from: Value, to: Value) => scope.op('Slice', [x, from, to, scope.int64([2])])
+  const added = (x: Value) => (pastKey ? cut(x, first, end) : x)
+  // A buffer may be longer than what it holds; what is behind has no part in the loss.
+  const past = (x: Value) => {
+    const room = scope.op('Sub', [sizesOf(scope, pastKey!, [2]), first])
+    const pads = scope.op('Concat', [scope.int64([0]), room], { axis: 0 })
+    return scope.op('Pad', [cut(x, scope.int64([0]), first), pads, scope.float32(0), scope.int64([2])])
+  }
+  const dQuery = joined(scope, turn(scope.op('Reshape', [dq, scope.int64([0, H, -1, D])]), H, -1), H * D)
+  const dKey = joined(scope, turn(added(dAllKeys), K, -1), K * D)
+  const dValue = joined(scope, added(dAllValues), K * D)
+  const dPast = [wanted[3] ? past(dAllKeys) : undefined, wanted[4] ? past(dAllValues) : undefined]
+  if (key) return [dQuery, dKey, dValue, ...dPast]
+  return [scope.op('Concat', [dQuery, dKey, dValue], { axis: -1 }), undefined, undefined, ...dPast]
 }
 
-/** Rotary positions of this step's rows, forwards (1) or back (-1); nothing where the operator turns nothing. */
+/** Turns rows [B, heads, T, D] by their positions, from `first` on, forwards (1) or back (-1); nothing without rotary tables. */
 function rotation(
-  { scope, attributes, inputs, once }: RuleContext<'GroupQueryAttention'>,
-  rows: Value,
-  total: Value,
-  sizes: string,
-): (x: Value, direction: 1 | -1) => Value {
+  { scope, node, attributes, inputs, once }: RuleContext<'GroupQueryAttention'>,
+  first: Value,
+  D: number,
+): (x: Value, heads: number, direction: 1 | -1) => Value {
   const [cos, sin] = [inputs[7], inputs[8]]
   if (!attributes.do_rotary || !cos || !sin) return (x) => x
-  const places = once(`places/${sizes}`, () => {
-    const scalar = (count: Value) => scope.op('Squeeze', [count, scope.int64([0])])
-    const first = scope.op('Sub', [total, rows])
-    return scope.op('Range', [scalar(first), scalar(total), scope.int64(1)])
-  })
-  const rowsOf = (table: Value, name: string) =>
-    once(`${name}/${sizes}/${table.name}`, () => scope.op('Gather', [table, places], { axis: 0 }))
-  const [c, s] = [rowsOf(cos, 'cos'), rowsOf(sin, 'sin')] // [T, D/2]
-  const back = once(`back/${sizes}/${sin.name}`, () => scope.op('Neg', [s]))
-  // Positions start at 0 in the tables cut for this step: one start for all rows.
-  return (x, direction) => scope.op('RotaryEmbedding', [x, scope.int64([0]), c, direction === 1 ? s : back])
+  const pairs = cos.dims[1]
+  if (typeof pairs !== 'number') throw noGradient(node, 'the width of its rotary tables must be known')
+  const back = once(`back/${sin.name}`, () => scope.op('Neg', [sin]))
+  const interleaved = attributes.rotary_interleaved!
+  return (x, heads, direction) => {
+    const partly = 2 * pairs === D ? {} : { rotary_embedding_dim: 2 * pairs, num_heads: heads }
+    return scope.op('RotaryEmbedding', [x, first, cos, direction === 1 ? sin : back], { interleaved, ...partly })
+  }
 }
 
-/** Query [B, T, H·D], key and value [B, S, H·D]; an added bias and causal masks as the operator has them. */
+/** Query [B, T, H·D]; key and value [B, S, H·D] or [B, H, S, D]; with causal mask, padding mask [B, S], bias and cache. */
 const multiHead: Backward<'MultiHeadAttention'> = (context) => {
-  const { scope, node, attributes, inputs, outputs, dys, wanted, once } = context
-  const [query, key, value, bias, padding, attentionBias, pastKey] = inputs
+  const { scope, node, attributes, inputs, outputs, dys, wanted } = context
+  const [query, key, value, bias, , attentionBias, pastKey] = inputs
   const { num_heads: H } = attributes
-  if (bias || padding || pastKey || !key || !value || key.dims.length !== 3 || value.dims.length !== 3)
-    throw new M4Error(
-      'NOT_AVAILABLE',
-      `${node.name}: gradients only for separate 3-D query, key and value without padding mask, bias or cache.`,
-    )
-  const width = query!.dims[2]
-  const valueWidth = value.dims[2]
+  if (bias) throw noGradient(node, 'it adds a projection bias')
+  if (!key || !value || key.dims.length === 5) throw noGradient(node, 'its queries, keys and values are packed')
+  if (pastKey && !(outputs[1] && outputs[2])) throw noGradient(node, 'its cache goes in but does not come out')
+  if (dys[3]) throw noGradient(node, 'the loss depends on its scores')
+  const [width, valueWidth] = [query!.dims[2], outputs[0]!.dims[2]]
   if (typeof width !== 'number' || typeof valueWidth !== 'number')
-    throw new M4Error('NOT_AVAILABLE', `${node.name}: the width of queries must be known.`)
+    throw noGradient(node, 'the width of its queries and values must be known')
   const [D, E] = [width / H, valueWidth / H]
-  const rows = scope.op('Shape', [query], { start: 1, end: 2 })
-  const columns = scope.op('Shape', [key], { start: 1, end: 2 })
-  const masked = (scores: Value) => {
-    const biased = attentionBias ? scope.op('Add', [scores, attentionBias]) : scores
-    if (!attributes.unidirectional) return biased
-    return scope.op('Add', [
-      biased,
-      once(`causal/${query!.dims[1]}/${key.dims[1]}`, () => causalMask(scope, rows, columns)),
-    ])
-  }
-  const heads = (x: Value, each: number) => byHead(scope, x, H, each)
-  const scale = attributes.scale || 1 / Math.sqrt(D)
+  const flat = key.dims.length === 3
+  const heads = (x: Value, each: number) => (x.dims.length === 3 ? byHead(scope, x, H, each) : x)
+  const dO = dys[0] ?? filled(scope, outputs[0]!)
+  const k = pastKey ? outputs[1]! : heads(key, D)
   const { dq, dk, dv, dS } = scoreGradients({
     scope,
     q: heads(query!, D),
-    k: heads(key, D),
-    v: heads(value, E),
-    o: heads(outputs[0]!, E),
-    dO: heads(dys[0]!, E),
-    scale,
-    masked,
+    k,
+    v: pastKey ? outputs[2]! : heads(value, E),
+    dO: heads(dO, E),
+    level: levels(scope, dO, outputs[0]!, H, H, E),
+    scale: attributes.scale || 1 / Math.sqrt(D),
+    masked: (scores) => masked(context, scores, k),
   })
-  if (wanted[5]) throw new M4Error('NOT_AVAILABLE', `${node.name}: no gradient for the attention bias.`)
-  void dS
-  return [joined(scope, dq, width), joined(scope, dk, width), joined(scope, dv, valueWidth)]
+  const [dKeys, dValues] = [plus(scope, dk, dys[1]), plus(scope, dv, dys[2])]
+  const split = pastKey && sizesOf(scope, pastKey, [2])
+  const part = (x: Value, from: Value, to: Value) => scope.op('Slice', [x, from, to, scope.int64([2])])
+  const added = (x: Value) => (split ? part(x, split, scope.int64([END])) : x)
+  const past = (x: Value) => part(x, scope.int64([0]), split!)
+  const own = (x: Value, each: number) => (flat ? joined(scope, added(x), each) : added(x))
+  return [
+    joined(scope, dq, width),
+    own(dKeys, width),
+    own(dValues, valueWidth),
+    undefined,
+    undefined,
+    wanted[5] ? sumTo(scope, dS, attentionBias!) : undefined,
+    wanted[6] ? past(dKeys) : undefined,
+    wanted[7] ? past(dValues) : undefined,
+  ]
+}
+
+const END = 2 ** 31 - 1
+
+/** Scores [B, H, T, S] with all that this operator adds to them. */
+function masked(context: RuleContext<'MultiHeadAttention'>, scores: Value, k: Value): Value {
+  const { scope, node, attributes, inputs, once } = context
+  const [query, , , , padding, attentionBias, pastKey] = inputs
+  let sum = plus(scope, scores, attentionBias)
+  if (padding) {
+    if (padding.dims.length !== 2) throw noGradient(node, 'its padding mask is not [B, S]')
+    const hides = once(`padding/${padding.name}/${attributes.mask_filter_value}`, () => {
+      const hidden = scope.op('Equal', [padding, scope.int32(0)])
+      const addend = scope.op('Where', [hidden, scope.float32(attributes.mask_filter_value!), scope.float32(0)])
+      return scope.op('Unsqueeze', [addend, scope.int64([1, 2])]) // [B, 1, 1, S]
+    })
+    sum = scope.op('Add', [sum, hides])
+  }
+  if (!attributes.unidirectional) return sum
+  const mask = once(`causal/${sizeKey(query!, 1)}/${sizeKey(k, 2)}/${pastKey ? sizeKey(pastKey, 2) : ''}`, () => {
+    const first = pastKey ? sizesOf(scope, pastKey, [2]) : scope.int64([0])
+    return causalMask(scope, sizesOf(scope, query!, [1]), sizesOf(scope, k, [2]), first, 1)
+  })
+  return scope.op('Add', [sum, mask])
+}
+
+const rotaryEmbedding: Backward<'RotaryEmbedding'> = ({ scope, node, inputs, dys, wanted }) => {
+  const [, ids, cos, sin] = inputs as [Value, Value, Value, Value]
+  if (wanted[2] || wanted[3]) throw noGradient(node, 'its tables are constants')
+  return [scope.op('RotaryEmbedding', [dys[0]!, ids, cos, scope.op('Neg', [sin])], node.attributes)]
 }
 
 export const ATTENTION_GRADIENTS = {
   GroupQueryAttention: groupQuery,
   MultiHeadAttention: multiHead,
-  RotaryEmbedding: ({ scope, attributes, inputs, dys }) => {
-    const [, ids, cos, sin] = inputs as [Value, Value, Value, Value]
-    const { interleaved, num_heads, rotary_embedding_dim, is_packed_batching } = attributes
-    const given = {
-      interleaved: interleaved!,
-      num_heads: num_heads!,
-      rotary_embedding_dim: rotary_embedding_dim!,
-      is_packed_batching: is_packed_batching!,
-    }
-    return [scope.op('RotaryEmbedding', [dys[0]!, ids, cos, scope.op('Neg', [sin])], given)]
-  },
+  RotaryEmbedding: rotaryEmbedding,
 } as const satisfies { [K in OpName]?: GradientRule<K> }

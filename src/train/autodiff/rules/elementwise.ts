@@ -1,8 +1,9 @@
 /** Gradients of arithmetic and activations. y = f(x): dx = dy · f'(x). */
 
+import { DTYPES } from '../../../core/dtypes.js'
 import type { OpName, Scope, Value } from '../../../graph/index.js'
 import type { Backward, GradientRule, RuleContext } from '../types.js'
-import { filled, sumTo } from './like.js'
+import { countOf, fromFront, noGradient, sumTo } from './like.js'
 
 type Unary = (scope: Scope, dy: Value, x: Value, y: Value) => Value
 
@@ -13,30 +14,29 @@ const unary =
 
 type Binary = (scope: Scope, dy: Value, a: Value, b: Value, y: Value) => Value
 
-/** da and db before the sums over broadcast axes. */
+/** da and db before the sums over broadcast axes; the sign of db is turned behind them, where there is less to turn. */
 const binary =
-  (forA: Binary, forB: Binary): Backward<never> =>
+  (forA: Binary, forB: Binary, negativeB = false): Backward<never> =>
   ({ scope, inputs, outputs, dys, wanted }: RuleContext) => {
     const [a, b] = inputs as readonly [Value, Value]
-    const one = (derive: Binary, of: Value, asked: boolean) =>
-      asked ? sumTo(scope, derive(scope, dys[0]!, a, b, outputs[0]!), of) : undefined
-    return [one(forA, a, wanted[0]!), one(forB, b, wanted[1]!)]
+    const one = (derive: Binary, of: Value) => sumTo(scope, derive(scope, dys[0]!, a, b, outputs[0]!), of)
+    const second = wanted[1] ? one(forB, b) : undefined
+    return [wanted[0] ? one(forA, a) : undefined, second && negativeB ? neg(scope, second) : second]
   }
 
 const mul = (scope: Scope, a: Value, b: Value) => scope.op('Mul', [a, b])
 const sub = (scope: Scope, a: Value, b: Value) => scope.op('Sub', [a, b])
 const add = (scope: Scope, a: Value, b: Value) => scope.op('Add', [a, b])
 const neg = (scope: Scope, x: Value) => scope.op('Neg', [x])
-const scaled = (scope: Scope, x: Value, by: number) => mul(scope, x, scope.float32(by))
+const scaled = (scope: Scope, x: Value, by: number) => (by === 1 ? x : mul(scope, x, scope.float32(by)))
+const asNumbers = (scope: Scope, truth: Value) => scope.op('Cast', [truth], { to: DTYPES.float32.onnx })
 const oneMinus = (scope: Scope, x: Value) => sub(scope, scope.float32(1), x)
 /** dy where `condition` holds, 0 elsewhere. */
 const where = (scope: Scope, condition: Value, dy: Value) => scope.op('Where', [condition, dy, scope.float32(0)])
 
-/** Shares of dy for each operand: all of it goes to the first that is the extreme, as in PyTorch's binary form where none are equal. */
+/** dy goes to the operand that is the extreme; equal ones share it, as PyTorch's maximum and minimum do. */
 const extreme: Backward<never> = ({ scope, inputs, outputs, dys, wanted }: RuleContext) => {
-  const y = outputs[0]!
-  const chosen = inputs.map((x) => scope.op('Cast', [scope.op('Equal', [x, y])], { to: 1 }))
-  // Equal operands share the gradient, as PyTorch's maximum and minimum do.
+  const chosen = inputs.map((x) => asNumbers(scope, scope.op('Equal', [x, outputs[0]])))
   const count = chosen.length > 1 ? chosen.reduce((sum, each) => add(scope, sum, each)) : undefined
   return inputs.map((x, i) => {
     if (!wanted[i]) return undefined
@@ -45,35 +45,35 @@ const extreme: Backward<never> = ({ scope, inputs, outputs, dys, wanted }: RuleC
   })
 }
 
-const SQRT_2_OVER_PI = Math.sqrt(2 / Math.PI)
+/** So small that it changes no number of use; of no round value, so that no x is its negative. */
+const TINY = 3.1415927e-25
 
 /**
- * Gelu, exact: Φ(x) + x·φ(x), where Φ(x) = y/x is not used (0/0): Φ is 1 - the op itself at... so it is made from the forward:
- * y(x) - y(-x) = x and y(x) + y(-x) = x·erf(x/√2), hence Φ(x) is read from Gelu(1·x)/x only where |x| is large enough.
+ * Φ(x) + x·φ(x), exact. Φ(x) = y/x would be 0/0 at 0: (y + ε/2)/(x + ε) is 1/2 there, and y/x elsewhere.
+ * @paper arXiv:1606.08415
  */
 const geluExact: Unary = (scope, dy, x, y) => {
-  // φ(x) = exp(-x²/2)/√(2π)
-  const density = scaled(scope, scope.op('Exp', [scaled(scope, mul(scope, x, x), -0.5)]), 1 / Math.sqrt(2 * Math.PI))
-  // Φ(x) = y/x; around 0 its series: 1/2 + x/√(2π).
-  const small = scope.op('Less', [scope.op('Abs', [x]), scope.float32(1e-3)])
-  const safe = scope.op('Where', [small, scope.float32(1), x])
-  const series = add(scope, scaled(scope, x, 1 / Math.sqrt(2 * Math.PI)), scope.float32(0.5))
-  const cumulative = scope.op('Where', [small, series, scope.op('Div', [y, safe])])
-  return mul(scope, dy, add(scope, cumulative, mul(scope, x, density)))
+  const cumulative = scope.op('Div', [add(scope, y, scope.float32(TINY / 2)), add(scope, x, scope.float32(TINY))])
+  const bell = scope.op('Exp', [mul(scope, scaled(scope, x, -0.5), x)]) // √(2π)·φ(x)
+  return mul(scope, dy, add(scope, cumulative, mul(scope, scaled(scope, x, 1 / Math.sqrt(2 * Math.PI)), bell)))
 }
 
-/** Gelu, tanh form: with u = √(2/π)(x + 0.044715 x³) and t = tanh u, y' = (1+t)/2 + x(1-t²)u'/2. */
-const geluTanh: Unary = (scope, dy, x) => {
+/**
+ * y = x·σ(2u) with u = √(2/π)·(x + 0.044715·x³), since (1 + tanh u)/2 = σ(2u): y' = σ + y·(1 - σ)·2u'.
+ * @paper arXiv:1606.08415, section 2
+ */
+const geluTanh: Unary = (scope, dy, x, y) => {
+  const [first, third] = [2 * Math.sqrt(2 / Math.PI), 2 * Math.sqrt(2 / Math.PI) * 0.044715]
   const square = mul(scope, x, x)
-  const inner = mul(
-    scope,
-    x,
-    add(scope, scaled(scope, square, 0.044715 * SQRT_2_OVER_PI), scope.float32(SQRT_2_OVER_PI)),
-  )
-  const t = scope.op('Tanh', [inner])
-  const slope = add(scope, scaled(scope, square, 3 * 0.044715 * SQRT_2_OVER_PI), scope.float32(SQRT_2_OVER_PI))
-  const curved = mul(scope, mul(scope, x, oneMinus(scope, mul(scope, t, t))), slope)
-  return mul(scope, dy, scaled(scope, add(scope, add(scope, t, scope.float32(1)), curved), 0.5))
+  const inner = mul(scope, x, add(scope, scaled(scope, square, third), scope.float32(first))) // 2u
+  const slope = add(scope, scaled(scope, square, 3 * third), scope.float32(first)) // 2u'
+  return mul(scope, dy, gated(scope, y, scope.op('Sigmoid', [inner]), slope))
+}
+
+/** σ + y·(1 - σ)·slope: the derivative of y = x·σ(u) with respect to x, u' = slope. */
+const gated = (scope: Scope, y: Value, gate: Value, slope: Value | undefined) => {
+  const rest = mul(scope, y, oneMinus(scope, gate))
+  return add(scope, gate, slope ? mul(scope, rest, slope) : rest)
 }
 
 const softmax: Backward<'Softmax'> = ({ scope, attributes, outputs, dys }) => {
@@ -83,9 +83,9 @@ const softmax: Backward<'Softmax'> = ({ scope, attributes, outputs, dys }) => {
   return [sub(scope, product, mul(scope, y, sum))]
 }
 
-const clip: Backward<'Clip'> = ({ scope, inputs, dys, wanted }) => {
+const clip: Backward<'Clip'> = ({ scope, node, inputs, dys, wanted }) => {
   const [x, low, high] = inputs
-  if (wanted[1] || wanted[2]) return []
+  if (wanted[1] || wanted[2]) throw noGradient(node, 'its limits are constants')
   let dx = dys[0]!
   // At the limits themselves the gradient passes, as in PyTorch's clamp.
   if (low) dx = scope.op('Where', [scope.op('Less', [x, low]), scope.float32(0), dx])
@@ -103,9 +103,8 @@ const choose: Backward<'Where'> = ({ scope, inputs, dys, wanted }) => {
 const quickGelu: Backward<'QuickGelu'> = ({ scope, attributes, inputs, outputs, dys }) => {
   const alpha = attributes.alpha!
   const gate = scope.op('Sigmoid', [scaled(scope, inputs[0]!, alpha)])
-  // (x·σ(αx))' = σ + α·y·(1 - σ)
-  const slope = add(scope, gate, scaled(scope, mul(scope, outputs[0]!, oneMinus(scope, gate)), alpha))
-  return [mul(scope, dys[0]!, slope)]
+  const slope = alpha === 1 ? undefined : scope.float32(alpha)
+  return [mul(scope, dys[0]!, gated(scope, outputs[0]!, gate, slope))]
 }
 
 const pow = binary(
@@ -114,43 +113,47 @@ const pow = binary(
   (scope, dy, a, _b, y) => mul(scope, dy, mul(scope, y, scope.op('Log', [a]))),
 )
 
-/** Axes of a reduction as a list, and the gradient with the reduced axes back as 1. */
-function reduction({ scope, inputs, attributes, dys, integers }: RuleContext<'ReduceSum'>) {
-  const [x, axesInput] = inputs as [Value, Value | undefined]
-  const all = x.dims.map((_, i) => i)
-  const axes = axesInput ? integers(axesInput) : attributes.noop_with_empty_axes ? [] : all
-  if (!axes) throw new TypeError('The axes of a reduction are known when the graph is built.')
-  const back = (value: Value) =>
-    attributes.keepdims || !axes.length ? value : scope.op('Unsqueeze', [value, scope.int64(positive(axes, x))])
-  return { x, axes: positive(axes, x), dy: back(dys[0]!), back }
+interface Reduction {
+  readonly x: Value
+  readonly axes: readonly number[]
+  /** With the reduced axes back as 1. */
+  readonly dy: Value
+  readonly back: (value: Value) => Value
 }
 
-const positive = (axes: readonly number[], x: Value) =>
-  axes.map((axis) => (axis < 0 ? axis + x.dims.length : axis)).sort((a, b) => a - b)
+function reduction(context: RuleContext<'ReduceSum' | 'ReduceMean' | 'ReduceMax'>): Reduction {
+  const { scope, node, inputs, attributes, dys, integers } = context
+  const [x, axesInput] = inputs as [Value, Value | undefined]
+  const given = axesInput ? integers(axesInput) : []
+  if (!given) throw noGradient(node, 'the axes of a reduction must be known when the graph is built')
+  const all = given.length === 0 && !attributes.noop_with_empty_axes
+  const axes = all ? x.dims.map((_, i) => i) : given.map((axis) => fromFront(axis, x.dims.length)).sort((a, b) => a - b)
+  const back = (value: Value) =>
+    attributes.keepdims || !axes.length ? value : scope.op('Unsqueeze', [value, scope.int64(axes)])
+  return { x, axes, dy: back(dys[0]!), back }
+}
 
-const spread = (scope: Scope, value: Value, like: Value) => scope.op('Expand', [value, scope.op('Shape', [like])])
+const spread = (scope: Scope, value: Value, { x, axes }: Reduction) =>
+  axes.length ? scope.op('Expand', [value, scope.op('Shape', [x])]) : value
 
 const reduceSum: Backward<'ReduceSum'> = (context) => {
-  const { x, dy } = reduction(context)
-  return [spread(context.scope, dy, x)]
+  const parts = reduction(context)
+  return [spread(context.scope, parts.dy, parts)]
 }
 
 const reduceMean: Backward<'ReduceMean'> = (context) => {
   const { scope } = context
-  const { x, axes, dy } = reduction(context as RuleContext<'ReduceSum'>)
-  const known = axes.every((axis) => typeof x.dims[axis] === 'number')
-  const count = known
-    ? scope.float32(axes.reduce((product, axis) => product * (x.dims[axis] as number), 1))
-    : scope.op('ReduceSum', [filled(scope, x, 1), scope.int64(axes)], { keepdims: 1 })
-  return [spread(scope, scope.op('Div', [dy, count]), x)]
+  const parts = reduction(context)
+  return [spread(scope, scope.op('Div', [parts.dy, countOf(scope, parts.x, parts.axes)]), parts)]
 }
 
-/** To every element that is the largest, in equal shares. */
+/** To every element that is the largest, in equal shares, as PyTorch's amax does. */
 const reduceMax: Backward<'ReduceMax'> = (context) => {
   const { scope, outputs } = context
-  const { x, axes, dy, back } = reduction(context as RuleContext<'ReduceSum'>)
-  const chosen = scope.op('Cast', [scope.op('Equal', [x, back(outputs[0]!)])], { to: 1 })
-  const count = axes.length ? scope.op('ReduceSum', [chosen, scope.int64(axes)], { keepdims: 1 }) : scope.float32(1)
+  const { x, axes, dy, back } = reduction(context)
+  if (!axes.length) return [dy]
+  const chosen = asNumbers(scope, scope.op('Equal', [x, back(outputs[0]!)]))
+  const count = scope.op('ReduceSum', [chosen, scope.int64(axes)], { keepdims: 1 })
   return [mul(scope, chosen, scope.op('Div', [dy, count]))]
 }
 
@@ -164,7 +167,8 @@ export const ELEMENTWISE_GRADIENTS = {
   ),
   Sub: binary(
     (_, dy) => dy,
-    (scope, dy) => neg(scope, dy),
+    (_, dy) => dy,
+    true,
   ),
   Mul: binary(
     (scope, dy, _a, b) => mul(scope, dy, b),
@@ -172,7 +176,8 @@ export const ELEMENTWISE_GRADIENTS = {
   ),
   Div: binary(
     (scope, dy, _a, b) => scope.op('Div', [dy, b]),
-    (scope, dy, _a, b, y) => neg(scope, scope.op('Div', [mul(scope, dy, y), b])),
+    (scope, dy, _a, b, y) => mul(scope, scope.op('Div', [dy, b]), y),
+    true,
   ),
   Pow: pow,
   Max: extreme,

@@ -1,8 +1,9 @@
 /** Gradients of shape and movement: each element's gradient goes back to where the element came from. */
 
+import { DTYPES } from '../../../core/dtypes.js'
 import type { OpName, Scope, Value } from '../../../graph/index.js'
-import type { Backward, GradientRule } from '../types.js'
-import { filled, reshapeLike, sumTo } from './like.js'
+import type { Backward, GradientRule, RuleContext } from '../types.js'
+import { filled, fromFront, frontIndices, noGradient, numbersTo, reshapeLike, sizesOf, sumTo } from './like.js'
 
 const whole = { reason: 'its result is made of whole numbers' }
 
@@ -10,10 +11,14 @@ const back: Backward<never> = ({ scope, inputs, dys }: Parameters<Backward>[0]) 
   reshapeLike(scope, dys[0]!, inputs[0]!),
 ]
 
-const cast: Backward<'Cast'> = ({ scope, inputs, dys }) => {
-  const { dtype } = inputs[0]!
-  if (dtype !== 'float32') return []
-  return [scope.op('Identity', [dys[0]!])]
+/** Half-precision weights are frozen, and gradients are never halves: they would underflow. */
+const cast: Backward<'Cast'> = ({ node, inputs, outputs, dys }) => {
+  if (inputs[0]!.dtype !== 'float32' || outputs[0]!.dtype !== 'float32')
+    throw noGradient(
+      node,
+      `${inputs[0]!.dtype} to ${outputs[0]!.dtype}; what is trained, and all behind it, is float32`,
+    )
+  return [dys[0]]
 }
 
 const transpose: Backward<'Transpose'> = ({ scope, attributes, inputs, dys }) => {
@@ -23,23 +28,22 @@ const transpose: Backward<'Transpose'> = ({ scope, attributes, inputs, dys }) =>
   return [scope.op('Transpose', [dys[0]!], { perm: inverse })]
 }
 
-const concat: Backward<'Concat'> = ({ scope, attributes, inputs, dys, wanted }) => {
+const concat: Backward<'Concat'> = ({ scope, attributes, inputs, dys, wanted, integers }) => {
   const parts = inputs as readonly Value[]
-  const axis = attributes.axis < 0 ? attributes.axis + parts[0]!.dims.length : attributes.axis
-  const one = scope.int64([1])
-  const sizes = parts.map(({ dims }, i) => {
-    const size = dims[axis]!
-    return typeof size === 'number'
-      ? scope.int64([size])
-      : scope.op('Shape', [parts[i]], { start: axis, end: axis + 1 })
-  })
+  const axis = fromFront(attributes.axis, parts[0]!.dims.length)
   let start = scope.int64([0])
-  return parts.map((_, i) => {
-    const end = scope.op('Add', [start, sizes[i]])
-    const slice = wanted[i] ? scope.op('Slice', [dys[0]!, start, end, scope.int64([axis]), one]) : undefined
+  return parts.map((part, i) => {
+    const end = sumOf(scope, integers, start, sizesOf(scope, part, [axis]))
+    const slice = wanted[i] ? scope.op('Slice', [dys[0]!, start, end, scope.int64([axis])]) : undefined
     start = end
     return slice
   })
+}
+
+/** a + b, a constant where both are. */
+function sumOf(scope: Scope, integers: RuleContext['integers'], a: Value, b: Value): Value {
+  const [known, more] = [integers(a), integers(b)]
+  return known && more ? scope.int64(known.map((each, i) => each + more[i]!)) : scope.op('Add', [a, b])
 }
 
 /** Parts that nothing depends on count as zeros. */
@@ -48,38 +52,37 @@ const split: Backward<'Split'> = ({ scope, attributes, outputs, dys }) => {
   return [scope.op('Concat', parts, { axis: attributes.axis! })]
 }
 
-/** Zeros around dy (and between its elements where the slice had steps). */
+/** Zeros around dy; a slice with steps also leaves gaps. */
 const slice: Backward<'Slice'> = ({ scope, inputs, dys, integers }) => {
   const [x, starts, , axesInput, stepsInput] = inputs as [Value, Value, Value, Value?, Value?]
-  const rank = x.dims.length
-  const steps = stepsInput ? integers(stepsInput) : undefined
-  if (steps?.some((step) => step !== 1)) return [scatterSlice(scope, x, inputs as readonly Value[], dys[0]!)]
-  const axes = (axesInput ? integers(axesInput)! : Array.from({ length: rank }, (_, i) => i)).map((axis) =>
-    axis < 0 ? axis + rank : axis,
-  )
-  // Pads per axis from the run's own sizes: starts may be negative, ends may lie beyond.
-  const size = scope.op('Gather', [scope.op('Shape', [x]), scope.int64(axes)], { axis: 0 })
-  const begin = normal(scope, starts, size)
-  const kept = scope.op('Gather', [scope.op('Shape', [dys[0]!]), scope.int64(axes)], { axis: 0 })
-  const behind = scope.op('Sub', [scope.op('Sub', [size, begin]), kept])
-  const pads = scope.op('Concat', [begin, behind], { axis: 0 })
-  return [scope.op('Pad', [dys[0]!, pads, scope.float32(0), scope.int64(axes)], {})]
+  const dy = dys[0]!
+  const steps = stepsInput && (integers(stepsInput) ?? [0])
+  if (steps?.some((step) => step !== 1)) return [scatterSlice(scope, x, inputs as readonly Value[], dy)]
+  const axes = axesInput ? integers(axesInput)! : Array.from({ length: starts.dims[0] as number }, (_, i) => i)
+  const places = axes.map((axis) => fromFront(axis, x.dims.length))
+  const [size, kept, begin] = [sizesOf(scope, x, places), sizesOf(scope, dy, places), integers(starts)]
+  const [sizes, keeps] = [integers(size), integers(kept)]
+  if (begin && sizes && keeps) {
+    const before = begin.map((at, i) => Math.min(Math.max(fromFront(at, sizes[i]!), 0), sizes[i]! - keeps[i]!))
+    const behind = before.map((at, i) => sizes[i]! - keeps[i]! - at)
+    return [padded(scope, dy, scope.int64([...before, ...behind]), places)]
+  }
+  const zero = scope.int64([0])
+  const before = begin?.every((at) => at === 0)
+    ? scope.int64(begin.map(() => 0))
+    : scope.op('Max', [scope.op('Min', [frontIndices(scope, starts, size), size]), zero])
+  const behind = scope.op('Sub', [scope.op('Sub', [size, before]), kept])
+  return [padded(scope, dy, scope.op('Concat', [before, behind], { axis: 0 }), places)]
 }
 
-/** Places counted from the front, within the axis. */
-function normal(scope: Scope, places: Value, size: Value): Value {
-  const negative = scope.op('Less', [places, scope.int64([0])])
-  const front = scope.op('Where', [negative, scope.op('Add', [places, size]), places])
-  return scope.op('Max', [scope.op('Min', [front, size]), scope.int64([0])])
-}
+const padded = (scope: Scope, x: Value, pads: Value, axes: readonly number[]): Value =>
+  scope.op('Pad', [x, pads, scope.float32(0), scope.int64([...axes])])
 
 /** Element numbers of x, sliced alike, tell where each gradient belongs. */
 function scatterSlice(scope: Scope, x: Value, inputs: readonly Value[], dy: Value): Value {
   const shape = scope.op('Shape', [x])
   const count = scope.op('Shape', [scope.op('Reshape', [x, scope.int64([-1])])])
-  const limit = scope.op('Squeeze', [count, scope.int64([0])])
-  const numbers = scope.op('Range', [scope.int64(0), limit, scope.int64(1)])
-  const places = scope.op('Slice', [scope.op('Reshape', [numbers, shape]), ...inputs.slice(1)])
+  const places = scope.op('Slice', [scope.op('Reshape', [numbersTo(scope, count), shape]), ...inputs.slice(1)])
   const rows = scope.op('Reshape', [places, scope.int64([-1, 1])])
   const zeros = scope.op('Expand', [scope.float32(0), count])
   const flat = scope.op('ScatterND', [zeros, rows, scope.op('Reshape', [dy, scope.int64([-1])])])
@@ -87,124 +90,109 @@ function scatterSlice(scope: Scope, x: Value, inputs: readonly Value[], dy: Valu
 }
 
 /**
- * Scatter-add along axis 0. ONNX Runtime's ScatterND with reduction races on rows named twice, so equal rows are added first:
- * a one-hot product [U, rows]·dy, then a scatter of rows that are all different. Several axes: axis 0 is brought to the front.
+ * Rows may be named many times, so their gradients are added. ONNX Runtime's ScatterND with reduction races on them when it has
+ * more than one thread; ScatterElements adds one after the other. Along an inner axis (picked tokens) a product with a one-hot
+ * matrix is faster, and as exact.
  */
 const gather: Backward<'Gather'> = ({ scope, attributes, inputs, dys }) => {
   const [data, indices] = inputs as [Value, Value]
-  const rank = data.dims.length
-  const axis = attributes.axis! < 0 ? attributes.axis! + rank : attributes.axis!
-  const toFront = (x: Value, at: number, count: number) => {
-    if (at === 0) return x
-    const all = x.dims.map((_, i) => i)
-    const moved = all.splice(at, count)
-    return scope.op('Transpose', [x], { perm: [...moved, ...all] })
-  }
-  // dy [..before, ..indices, ..after] → [indices, before·after]
-  const front = toFront(dys[0]!, axis, indices.dims.length)
-  const flatIndices = scope.op('Reshape', [indices, scope.int64([-1])])
-  const size =
-    typeof data.dims[axis] === 'number'
-      ? scope.int64([data.dims[axis] as number])
-      : scope.op('Shape', [data], { start: axis, end: axis + 1 })
-  const wrapped = scope.op('Where', [
-    scope.op('Less', [flatIndices, scope.int64([0])]),
-    scope.op('Add', [flatIndices, scope.op('Cast', [size], { to: indices.dtype === 'int32' ? 6 : 7 })]),
-    flatIndices,
-  ])
-  const ids = indices.dtype === 'int64' ? wrapped : scope.op('Cast', [wrapped], { to: 7 })
-  const rest = scope.op('Concat', [scope.op('Shape', [flatIndices]), scope.int64([-1])], { axis: 0 })
-  const rows = scope.op('Reshape', [front, rest]) // [N, M]
-  const [unique, , inverse] = scope.ops('Unique', [ids], {}, ['unique', undefined, 'inverse'])
-  const count = scope.op('Squeeze', [scope.op('Shape', [unique]), scope.int64([0])])
-  const numbers = scope.op('Unsqueeze', [scope.op('Range', [scope.int64(0), count, scope.int64(1)]), scope.int64([1])])
-  const hot = scope.op('Cast', [scope.op('Equal', [numbers, inverse!])], { to: 1 }) // [U, N]
-  const sums = scope.op('MatMul', [hot, rows]) // [U, M]
-  const places = scope.op('Unsqueeze', [unique!, scope.int64([1])])
+  const axis = fromFront(attributes.axis!, data.dims.length)
+  const size = sizesOf(scope, data, [axis])
+  const ids = frontIndices(scope, scope.op('Reshape', [indices, scope.int64([-1])]), size) // [N]
+  if (axis > 0) return [oneHotGather(scope, data, ids, size, axis, dys[0]!)]
+  const rest = Array.from({ length: data.dims.length - 1 }, (_, i) => i + 1)
+  const tail = rest.length ? [sizesOf(scope, data, rest)] : []
+  const shape = scope.op('Concat', [scope.op('Shape', [ids]), ...tail], { axis: 0 })
+  const rows = scope.op('Reshape', [dys[0]!, shape]) // [N, ...]
+  const column = rest.length ? scope.op('Unsqueeze', [ids, scope.int64(rest)]) : ids
+  const places = scope.op('Expand', [column, shape])
   return [
-    (accumulated) => {
-      if (axis === 0 && rank >= 1) {
-        const base = accumulated ?? filled(scope, data)
-        const shaped = scope.op('Reshape', [
-          sums,
-          scope.op('Concat', [scope.op('Shape', [unique!]), tail(scope, data)], { axis: 0 }),
-        ])
-        const updates = accumulated
-          ? scope.op('Add', [scope.op('Gather', [accumulated, unique!], { axis: 0 }), shaped])
-          : shaped
-        return scope.op('ScatterND', [base, places, updates])
-      }
-      // [axis, before·after] → data's own order
-      const frontDims = toFrontShape(scope, data, axis)
-      const zeros = scope.op('Expand', [scope.float32(0), frontDims])
-      const shaped = scope.op('Reshape', [
-        sums,
-        scope.op(
-          'Concat',
-          [scope.op('Shape', [unique!]), scope.op('Slice', [frontDims, scope.int64([1]), scope.int64([rank])])],
-          { axis: 0 },
-        ),
-      ])
-      const scattered = scope.op('ScatterND', [zeros, places, shaped])
-      const perm = Array.from({ length: rank }, (_, i) => (i < axis ? i + 1 : i === axis ? 0 : i))
-      const own = scope.op('Transpose', [scattered], { perm })
-      return accumulated ? scope.op('Add', [accumulated, own]) : own
-    },
+    (accumulated) =>
+      scope.op('ScatterElements', [accumulated ?? filled(scope, data), places, rows], { axis: 0, reduction: 'add' }),
   ]
 }
 
-const tail = (scope: Scope, data: Value): Value => scope.op('Shape', [data], { start: 1 })
-
-function toFrontShape(scope: Scope, data: Value, axis: number): Value {
-  const order = data.dims.map((_, i) => i)
-  order.splice(axis, 1)
-  return scope.op('Gather', [scope.op('Shape', [data]), scope.int64([axis, ...order])], { axis: 0 })
+/** dy [before, N, after] → [before, A, after]: each row to the place that it was taken from. */
+function oneHotGather(scope: Scope, data: Value, ids: Value, size: Value, axis: number, dy: Value): Value {
+  const before = Array.from({ length: axis }, (_, i) => i)
+  const places = scope.op('Unsqueeze', [numbersTo(scope, size), scope.int64([1])]) // [A, 1]
+  const hot = scope.op('Cast', [scope.op('Equal', [places, ids])], { to: DTYPES.float32.onnx }) // [A, N]
+  const shape = scope.op('Concat', [sizesOf(scope, data, before), scope.op('Shape', [ids]), scope.int64([-1])], {
+    axis: 0,
+  })
+  return reshapeLike(scope, scope.op('MatMul', [hot, scope.op('Reshape', [dy, shape])]), data)
 }
 
-const pad: Backward<'Pad'> = ({ scope, attributes, inputs, dys, wanted, integers }) => {
+/** Cut again what was added, and give zeros for what was cut. */
+const pad: Backward<'Pad'> = ({ scope, node, attributes, inputs, dys, wanted, integers }) => {
   const [x, pads, , axesInput] = inputs as [Value, Value, Value?, Value?]
-  if (attributes.mode !== 'constant' || wanted[2]) return []
-  const rank = x.dims.length
-  const axes = axesInput ? integers(axesInput)! : Array.from({ length: rank }, (_, i) => i)
-  const before = scope.op('Slice', [pads, scope.int64([0]), scope.int64([axes.length])])
-  const size = scope.op(
-    'Gather',
-    [scope.op('Shape', [x]), scope.int64(axes.map((axis) => (axis < 0 ? axis + rank : axis)))],
-    { axis: 0 },
-  )
-  const end = scope.op('Add', [before, size])
-  return [scope.op('Slice', [dys[0]!, before, end, scope.int64([...axes])])]
+  if (attributes.mode !== 'constant') throw noGradient(node, `the mode is "${attributes.mode}"`)
+  if (wanted[2]) throw noGradient(node, 'the number that is filled in is a constant')
+  const known = integers(pads)
+  const negative = known ? scope.int64(known.map((each) => -each)) : scope.op('Neg', [pads])
+  const axes = axesInput ? integers(axesInput)! : x.dims.map((_, i) => i)
+  return [padded(scope, dys[0]!, negative, axes)]
 }
 
 const gatherElements: Backward<'GatherElements'> = ({ scope, attributes, inputs, dys }) => {
   const [data, indices] = inputs as [Value, Value]
-  // One index a row, as losses use it: no row is named twice, so a plain scatter is exact.
-  const axis = attributes.axis! < 0 ? attributes.axis! + data.dims.length : attributes.axis!
-  if (indices.dims[axis] !== 1) return []
-  return [scope.op('ScatterElements', [filled(scope, data), indices, dys[0]!], { axis })]
-}
-
-const scatterElements: Backward<'ScatterElements'> = ({ scope, attributes, inputs, dys, wanted }) => {
-  const [, indices, updates] = inputs as [Value, Value, Value]
-  if (attributes.reduction !== 'none') return []
   return [
-    wanted[0]
-      ? scope.op('ScatterElements', [dys[0]!, indices, filled(scope, updates)], { axis: attributes.axis! })
-      : undefined,
-    undefined,
-    wanted[2] ? scope.op('GatherElements', [dys[0]!, indices], { axis: attributes.axis! }) : undefined,
+    (accumulated) =>
+      scope.op('ScatterElements', [accumulated ?? filled(scope, data), indices, dys[0]!], {
+        axis: attributes.axis!,
+        reduction: 'add',
+      }),
   ]
 }
 
-const scatterNd: Backward<'ScatterND'> = ({ scope, attributes, inputs, dys, wanted }) => {
+const replaceOrAdd = ({ node, attributes }: RuleContext<'ScatterND' | 'ScatterElements'>): boolean => {
+  if (attributes.reduction !== 'none' && attributes.reduction !== 'add')
+    throw noGradient(node, `the reduction is "${attributes.reduction}"`)
+  return attributes.reduction === 'add'
+}
+
+const scatterElements: Backward<'ScatterElements'> = (context) => {
+  const { scope, attributes, inputs, dys, wanted } = context
   const [, indices, updates] = inputs as [Value, Value, Value]
-  if (attributes.reduction !== 'none' || indices.dims.at(-1) !== 1) return []
-  const rows = scope.op('Squeeze', [indices, scope.int64([-1])])
+  const axis = attributes.axis!
+  const rest = () =>
+    replaceOrAdd(context) ? dys[0]! : scope.op('ScatterElements', [dys[0]!, indices, filled(scope, updates)], { axis })
   return [
-    wanted[0] ? scope.op('ScatterND', [dys[0]!, indices, filled(scope, updates)]) : undefined,
+    wanted[0] ? rest() : undefined,
     undefined,
-    wanted[2] ? scope.op('Gather', [dys[0]!, rows], { axis: 0 }) : undefined,
+    wanted[2] ? scope.op('GatherElements', [dys[0]!, indices], { axis }) : undefined,
   ]
+}
+
+const scatterNd: Backward<'ScatterND'> = (context) => {
+  const { scope, inputs, dys, wanted } = context
+  const [data, indices, updates] = inputs as [Value, Value, Value]
+  const added = replaceOrAdd(context)
+  const rest = () => (added ? dys[0]! : scope.op('ScatterND', [dys[0]!, indices, filled(scope, updates)]))
+  return [
+    wanted[0] ? rest() : undefined,
+    undefined,
+    wanted[2] ? gatherNd(scope, dys[0]!, indices, data, updates) : undefined,
+  ]
+}
+
+/** Rows of `x` [s₀, …, sₙ₋₁, ...] that `indices` [..., n] names: the n axes as one, (i₀·s₁ + i₁)·s₂ + …. */
+function gatherNd(scope: Scope, x: Value, indices: Value, like: Value, updates: Value): Value {
+  const depth = indices.dims.at(-1) as number
+  const column = (at: number) =>
+    frontIndices(
+      scope,
+      scope.op('Gather', [indices, scope.int64(at)], { axis: -1 }),
+      scope.op('Squeeze', [sizesOf(scope, like, [at]), scope.int64([0])]),
+    )
+  let place = column(0)
+  for (let at = 1; at < depth; at++)
+    place = scope.op('Add', [scope.op('Mul', [place, sizesOf(scope, like, [at])]), column(at)])
+  if (depth === 1) return scope.op('Gather', [x, place], { axis: 0 })
+  const behind = Array.from({ length: like.dims.length - depth }, (_, i) => i + depth)
+  const rest = behind.length ? [sizesOf(scope, like, behind)] : []
+  const flat = scope.op('Reshape', [x, scope.op('Concat', [scope.int64([-1]), ...rest], { axis: 0 })])
+  return reshapeLike(scope, scope.op('Gather', [flat, place], { axis: 0 }), updates)
 }
 
 export const MOVEMENT_GRADIENTS = {
@@ -221,7 +209,7 @@ export const MOVEMENT_GRADIENTS = {
   Slice: slice,
   Gather: gather,
   Pad: pad,
-  Range: whole,
+  Range: { reason: 'its length depends on its inputs' },
   GatherElements: gatherElements,
   ScatterElements: scatterElements,
   ScatterND: scatterNd,
