@@ -31,6 +31,7 @@ describe('help', () => {
     const names = Object.keys(COMMANDS)
     expect(names.sort()).toEqual(
       [
+        'adapter',
         'build',
         'chat',
         'doctor',

@@ -2,6 +2,7 @@
  * The commands as data: all that `--help` says, and where the code is. Only the command that runs is loaded, so help is instant.
  */
 
+import { ADAPTER_COMMANDS } from './adapter-commands.js'
 import type { CommandAction } from './context.js'
 
 export interface OptionSpec {
@@ -22,6 +23,17 @@ export interface CommandSpec {
   readonly exits: readonly ExitCode[]
   readonly load: () => Promise<{ readonly run: CommandAction }>
 }
+
+/** Commands below a name of their own: `m4fm adapter inspect`. */
+export interface CommandGroup {
+  readonly about: string
+  readonly example: string
+  /** Of the name alone. */
+  readonly exits: readonly ExitCode[]
+  readonly commands: Readonly<Record<string, CommandSpec>>
+}
+
+export const isGroup = (entry: CommandSpec | CommandGroup): entry is CommandGroup => 'commands' in entry
 
 /** See `ERROR_CODES` of core/errors, where each code of an error has its exit code. */
 export const EXIT_CODES = Object.freeze({
@@ -46,10 +58,14 @@ const DECODING: readonly OptionSpec[] = [
   { flags: '--repetition-penalty <x>', about: 'above 1: tokens that came before become less probable' },
   { flags: '--seed <n>', about: 'same seed, same answer (default 0)' },
   { flags: '--stop <text>', about: 'text that ends the answer; may be repeated', repeatable: true },
-  { flags: '--adapter <path>', about: 'PEFT folder, or a file of lit-llama LoRA or a PandaGPT delta (see import)' },
+  {
+    flags: '--adapter <adapter>',
+    about:
+      'name of an installed adapter, the folder of a package or of PEFT, or a file of lit-llama LoRA or a PandaGPT delta (see import)',
+  },
 ]
 
-export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
+export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Object.freeze({
   pull: {
     operands: '<recipe>',
     about: 'Download the weights of a recipe into the cache, each file checked by its sha-256.',
@@ -128,7 +144,8 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
       {
         flags: '--labels <a,b,…>',
-        about: 'labels of classify and match; match without: those of the encoder’s own head',
+        about:
+          'labels of classify and match; classify without: those of the adapter; match without: those of the encoder’s own head',
       },
       {
         flags: '--examples <file>',
@@ -140,7 +157,11 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
       },
       { flags: '--instruction <text>', about: 'a line in front of the examples' },
       { flags: '--names <in,out>', about: 'what the lines of a few-shot prompt start with, e.g. Q,A' },
-      { flags: '--template <text>', about: 'prompt with {} for the text (classify, listen) or the label (match)' },
+      {
+        flags: '--template <text>',
+        about:
+          'prompt with {} for the text (classify, generate, listen) or the label (match); classify and generate without: that of the adapter',
+      },
       { flags: '--chat', about: "generate: the input is a user's message, not a text to continue" },
       { flags: '--out <file>', about: 'the file to write: WAV of speak, PNG of paint' },
       { flags: '--voice <name>', about: 'speak: one of several voices, by number or name' },
@@ -176,7 +197,8 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
   chat: {
     operands: '[image]',
     about:
-      'Talk with an image. /reset forgets, /quit ends, Ctrl-C stops the answer. Lines of a pipe are answered in turn.',
+      'Talk with an image. /reset forgets, /adapter NAME takes another adapter, /adapter none the base, /quit ends, Ctrl-C stops ' +
+      'the answer. Lines of a pipe are answered in turn.',
     options: [{ flags: '--system <text>', about: 'what the model is told first' }, ...DECODING],
     example: 'm4fm chat lite',
     exits: [2, 3, 4],
@@ -196,6 +218,7 @@ export const COMMANDS: Readonly<Record<string, CommandSpec>> = Object.freeze({
     exits: [2, 3],
     load: () => import('./commands/import.js'),
   },
+  adapter: ADAPTER_COMMANDS,
   ops: {
     operands: '<image-or-file...>',
     about: 'Count the operators of a recipe (nothing is downloaded), an image or any .onnx files.',

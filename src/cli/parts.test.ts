@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ERROR_CODES, M4Error } from '../core/errors.js'
 import { PATHS } from '../runtime/paths.js'
 import type { Task } from '../runtime/requests.js'
-import { COMMANDS, EXIT_CODES } from './commands.js'
+import { COMMANDS, EXIT_CODES, isGroup } from './commands.js'
 import { commaOption, numberOption } from './context.js'
 import { readExamples, readText } from './inputs.js'
 import { dim, formatMs, table, toJson } from './print.js'
@@ -87,7 +87,9 @@ describe('options', () => {
 
   test('every option of run means something to some task', () => {
     const tasks = Object.keys(PATHS) as Task[]
-    for (const { flags } of COMMANDS.run!.options) {
+    const { run } = COMMANDS
+    if (!run || isGroup(run)) throw new Error('run is a command')
+    for (const { flags } of run.options) {
       const name = /^--([a-z-]+)/.exec(flags)![1]!.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
       const accepted = tasks.filter((task) => {
         try {

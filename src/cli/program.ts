@@ -2,9 +2,9 @@
 
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { M4Error } from '../core/errors.js'
+import { isM4Error, M4Error } from '../core/errors.js'
 import { m4fmHome } from '../core/files.js'
-import { COMMANDS, type CommandSpec, EXIT_CODES } from './commands.js'
+import { COMMANDS, type CommandGroup, type CommandSpec, EXIT_CODES, type ExitCode, isGroup } from './commands.js'
 import type { CliContext, OptionValues } from './context.js'
 import { createIo, type Io } from './io.js'
 import { describeError } from './report-error.js'
@@ -13,7 +13,7 @@ import { describeError } from './report-error.js'
 export async function runMain(argv: readonly string[]): Promise<number> {
   return guarded(argv, async (io) => {
     let exitCode = 0
-    const program = buildProgram(io, argv.length === 0, (code) => {
+    const program = buildProgram(io, isBare(argv), (code) => {
       exitCode = code
     })
     await program.parseAsync(argv, { from: 'user' })
@@ -42,7 +42,7 @@ async function guarded(argv: readonly string[], work: (io: Io) => Promise<number
     return await work(io)
   } catch (error) {
     if (isHelp(error)) return 0
-    const report = describeError(io.signal.aborted ? interrupted(error) : asUsageError(error))
+    const report = describeError(io.signal.aborted ? interrupted(error) : asUsageError(error, argv))
     if (json) io.result(report.json, '')
     io.error(report.text)
     return report.exitCode
@@ -51,7 +51,7 @@ async function guarded(argv: readonly string[], work: (io: Io) => Promise<number
   }
 }
 
-function buildProgram(io: Io, isBare: boolean, finish: (exitCode: number) => void): Command {
+function buildProgram(io: Io, showsHelp: boolean, finish: (exitCode: number) => void): Command {
   const program = new Command('m4fm')
     .description('One multimodal foundation model per device, served as firmware.')
     .version(packageVersion(), '--version')
@@ -65,22 +65,38 @@ function buildProgram(io: Io, isBare: boolean, finish: (exitCode: number) => voi
     .configureHelp({ showGlobalOptions: true })
     .addHelpText('after', `\nExample:\n  $ m4fm build lite && m4fm flash lite && m4fm chat\n\n${exitText()}`)
     .exitOverride()
-    // Errors are described by report-error.ts; what is left is the help of a bare `m4fm`.
-    .configureOutput({ writeErr: (text) => void (isBare && io.error(text)), outputError: () => undefined })
-  for (const [name, spec] of Object.entries(COMMANDS)) {
-    const command = program
-      .command(spec.operands ? `${name} ${spec.operands}` : name)
-      .description(spec.about)
-      .addHelpText('after', `\nExample:\n  $ ${spec.example}\n\n${exitText(spec)}`)
-    for (const { flags, about, repeatable } of spec.options)
+    // Errors are described by report-error.ts; what is left is the help of a bare `m4fm` or `m4fm adapter`.
+    .configureOutput({ writeErr: (text) => void (showsHelp && io.error(text)), outputError: () => undefined })
+  const add = (parent: Command, name: string, entry: CommandSpec | CommandGroup) => {
+    const words = isGroup(entry) || entry.operands === '' ? name : `${name} ${entry.operands}`
+    const command = parent
+      .command(words)
+      .description(entry.about)
+      .addHelpText('after', `\nExample:\n  $ ${entry.example}\n\n${exitText(entry.exits)}`)
+    if (isGroup(entry)) {
+      for (const [below, spec] of Object.entries(entry.commands)) add(command, below, spec)
+      return
+    }
+    for (const { flags, about, repeatable } of entry.options)
       if (repeatable) command.option(flags, about, (value: string, before: string[] = []) => [...before, value])
       else command.option(flags, about)
     command.action(async () => {
       const { json: _json, home, offline, quiet: _quiet, ...options } = command.optsWithGlobals()
-      finish(await runCommand(io, spec, command.args, { home, offline }, options))
+      finish(await runCommand(io, entry, command.args, { home, offline }, options))
     })
   }
+  for (const [name, entry] of Object.entries(COMMANDS)) add(program, name, entry)
   return program
+}
+
+/** Nothing was asked for, so help is the answer: `m4fm`, or the name of a group alone. */
+function isBare([name, ...rest]: readonly string[]): boolean {
+  return name === undefined || (rest.length === 0 && groupNamed(name) !== undefined)
+}
+
+function groupNamed(name: string | undefined): CommandGroup | undefined {
+  const entry = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  return entry && isGroup(entry) ? entry : undefined
 }
 
 async function runCommand(
@@ -113,27 +129,30 @@ function packageVersion(): string {
   return (JSON.parse(text) as { version: string }).version
 }
 
-function exitText(spec?: CommandSpec): string {
-  const codes = Object.keys(EXIT_CODES).map(Number) as (keyof typeof EXIT_CODES)[]
-  const shown = spec ? codes.filter((code) => [0, 70, 130, ...spec.exits].includes(code)) : codes
+function exitText(exits?: readonly ExitCode[]): string {
+  const codes = Object.keys(EXIT_CODES).map(Number) as ExitCode[]
+  const shown = exits ? codes.filter((code) => [0, 70, 130, ...exits].includes(code)) : codes
   return `Exit codes: ${shown.map((code) => `${code} ${EXIT_CODES[code]}`).join('; ')}.`
 }
 
 /** Commander ends --help and --version by throwing, too. */
 const isHelp = (error: unknown) => error instanceof CommanderError && error.exitCode === 0
 
-function asUsageError(error: unknown): unknown {
+function asUsageError(error: unknown, argv: readonly string[]): unknown {
   if (!(error instanceof CommanderError)) return error
-  if (error.code === 'commander.help')
-    return new M4Error('USAGE', 'No command given.', {
-      hint: 'See `m4fm --help`.',
-      details: { known: Object.keys(COMMANDS) },
+  if (error.code === 'commander.help') {
+    const name = argv.find((word) => groupNamed(word))
+    return new M4Error('USAGE', `No command given${name === undefined ? '' : ` for ${name}`}.`, {
+      hint: `See \`m4fm ${name === undefined ? '' : `${name} `}--help\`.`,
+      details: { known: Object.keys(groupNamed(name)?.commands ?? COMMANDS) },
     })
+  }
   const message = error.message.replace(/^error: /, '').replace(/\s+/g, ' ')
   return new M4Error('USAGE', `${message[0]?.toUpperCase()}${message.slice(1)}${/[.?)]$/.test(message) ? '' : '.'}`, {
     hint: 'See `m4fm --help`, or `m4fm COMMAND --help`.',
   })
 }
 
-/** After Ctrl-C whatever fails, fails because of it. */
-const interrupted = (cause: unknown) => new M4Error('ABORTED', 'Interrupted.', { cause })
+/** After Ctrl-C whatever fails, fails because of it; a command may have said what is left and how to go on. */
+const interrupted = (cause: unknown) =>
+  isM4Error(cause, 'ABORTED') && cause.hint ? cause : new M4Error('ABORTED', 'Interrupted.', { cause })

@@ -1,8 +1,8 @@
 /** Options of `m4fm run` → a request, one maker a task. An option that the task has no use for is an error, never ignored. */
 
-import type { AdapterTensors } from '../adapters/types.js'
 import { M4Error, unknownName } from '../core/errors.js'
 import type { Item, Itemised, Request, RequestOf, Task } from '../runtime/requests.js'
+import { CHAT_TEMPLATE, type ChosenAdapter } from './adapter.js'
 import { type CliContext, commaOption, listOption, numberOption, type OptionValues, textOption } from './context.js'
 import { readBytes, readExamples, readLines, readTexts } from './inputs.js'
 import { isMediaFile, itemOf } from './items.js'
@@ -11,7 +11,7 @@ export interface RunInput {
   readonly context: CliContext
   readonly operands: readonly string[]
   readonly options: OptionValues
-  readonly adapter: AdapterTensors | undefined
+  readonly adapter: ChosenAdapter | undefined
 }
 
 interface TaskMaker<T extends Task> {
@@ -33,13 +33,14 @@ const given = <N extends string, V>(names: readonly N[], read: (name: N) => V | 
 
 const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
   generate: {
-    takes: ['chat', ...DECODED],
+    takes: ['chat', 'template', ...DECODED],
     make: async (input) => {
       const text = await oneText(input)
       const common = { task: 'generate', ...adapted(input), ...decoding(input.options) } as const
-      return input.options.chat
+      const form = await generateForm(input)
+      return form === CHAT_TEMPLATE
         ? { ...common, messages: [{ role: 'user', content: text }] }
-        : { ...common, prompt: text }
+        : { ...common, prompt: form(text) }
     },
   },
   complete: {
@@ -63,7 +64,7 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
         labels: labelsOf(input),
         ...lines,
         ...(examples ? { examples: examples.map(({ input: text, output: label }) => ({ text, label })) } : {}),
-        ...template(input.options),
+        ...classTemplate(input),
         ...(calibrate === undefined ? {} : { calibration: await readLines(calibrate) }),
         ...adapted(input),
       }
@@ -206,7 +207,7 @@ export async function requestOf(task: Task, input: RunInput): Promise<Request> {
 
 const flagOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
-const adapted = ({ adapter }: RunInput) => (adapter ? { adapter } : {})
+const adapted = ({ adapter }: RunInput) => (adapter ? { adapter: adapter.tensors } : {})
 
 /** The options that room runtime calls `Decoded`. */
 export function decoding(options: OptionValues): {
@@ -245,12 +246,56 @@ function template(options: OptionValues): { template?: string } {
   return text === undefined ? {} : { template: text }
 }
 
+/** What the adapter was trained on, unless a prompt was given: then that is what is wanted. */
+function classTemplate(input: RunInput): { template?: string } {
+  const { adapter, options } = input
+  const own = adapter?.prompt?.template
+  if (own === undefined || own === CHAT_TEMPLATE || ['template', ...LINES].some((name) => options[name] !== undefined))
+    return template(options)
+  tellPrompt(input, own)
+  return { template: own }
+}
+
+/** How `generate` puts its text: as it stands, in a template, or as a message. */
+async function generateForm(input: RunInput): Promise<typeof CHAT_TEMPLATE | ((text: string) => string)> {
+  const { adapter, options } = input
+  const given = textOption(options, 'template')
+  if (options.chat && given !== undefined)
+    throw new M4Error('USAGE', 'run --task generate: --chat and --template are two prompts.', {
+      hint: 'Give one of the two.',
+    })
+  if (options.chat) return CHAT_TEMPLATE
+  const { prompt } = adapter ?? {}
+  // An adapter with labels was trained to choose one, which is not what is asked for here.
+  const own = given === undefined && !prompt?.labels ? prompt?.template : undefined
+  if (own !== undefined) tellPrompt(input, own)
+  const used = given ?? own
+  if (used === undefined) return (text) => text
+  if (used === CHAT_TEMPLATE && given === undefined) return CHAT_TEMPLATE
+  const { fillTemplate } = await import('../runtime/index.js')
+  return (text) => {
+    const { shared, own: rest } = fillTemplate(used, text)
+    return shared + rest
+  }
+}
+
+/** What stands around a text must never be a secret. */
+function tellPrompt({ context, adapter }: RunInput, prompt: string): void {
+  context.note(
+    prompt === CHAT_TEMPLATE
+      ? `prompt of adapter ${adapter!.facts.name}: the chat template`
+      : `prompt of adapter ${adapter!.facts.name}: ${JSON.stringify(prompt)}`,
+  )
+}
+
 const windowed = (options: OptionValues) => (options.mean ? { window: 'mean' as const } : {})
 
-function labelsOf({ options }: RunInput): readonly string[] {
-  const labels = commaOption(options, 'labels')
-  if (!labels) throw new M4Error('USAGE', 'Expected --labels.', { hint: 'For example --labels positive,negative.' })
-  return labels
+function labelsOf({ options, adapter }: RunInput): readonly string[] {
+  const labels = commaOption(options, 'labels') ?? adapter?.prompt?.labels
+  if (labels) return labels
+  throw new M4Error('USAGE', 'Expected --labels.', {
+    hint: `For example --labels positive,negative${adapter ? `; adapter ${adapter.facts.name} brings none` : ''}.`,
+  })
 }
 
 /** Texts alone, as they are; with a file of a picture, a sound or motion among them, items. */

@@ -3,7 +3,13 @@
 import type { Graph, GraphNode } from './types.js'
 
 /** How zeros pass through an operator: every output is zero when one (`any`) or all of the inputs are. */
-const ZERO_IF: Readonly<Record<string, 'any' | 'all'>> = Object.freeze({ MatMul: 'any', Mul: 'any', Split: 'all' })
+const ZERO_IF: Readonly<Record<string, 'any' | 'all'>> = Object.freeze({
+  MatMul: 'any',
+  Mul: 'any',
+  Split: 'all',
+  // Deltas of clips are reshaped before they are added.
+  Reshape: 'all',
+})
 
 /**
  * The same function for zeros at `inputs` (of any rank, also of no rows at all): products with them and sums with those vanish.

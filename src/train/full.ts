@@ -57,7 +57,9 @@ export function trainable(graph: Graph, weights: WeightTable, options: Trainable
   const { select = () => true } = options
   const sites = sitesOf(graph, weights, options.wanted)
   const found = new Set([...sites.values()].flatMap(({ names }) => names))
-  const selected = [...weights.keys()].filter(select)
+  // A tied table is trained under its first name, whichever was asked for.
+  const first = firstNames(weights)
+  const selected = [...new Set([...weights.keys()].filter(select).map((name) => first.get(name)!))]
   const trained = new Set(selected.filter((name) => found.has(name)))
   if (!trained.size)
     throw new M4Error(

@@ -5,14 +5,17 @@ import type { Binding, Engine, Session, Tensor } from '../engine/types.js'
 import { HYPERPARAMETERS, type Hyperparameter } from './schedule.js'
 import type { ParameterShape } from './step-graph.js'
 
-/** `p/<name>`, `state/m/<name>`, `state/v/<name>` → tensor. Checkpoints hold exactly these. */
+/** `p/<name>`, `state/m/<name>`, `state/v/<name>` → tensor: what checkpoints hold. Sums of gradients live for one step only. */
 export class TrainingState implements Disposable {
   readonly tensors: ReadonlyMap<string, Tensor>
+  /** `state/sum/<name>` → gathered gradient, where batches are run in parts. */
+  readonly sums: ReadonlyMap<string, Tensor>
 
   constructor(
     readonly engine: Engine,
     readonly shapes: readonly ParameterShape[],
     initial: ReadonlyMap<string, Float32Array>,
+    { sums = false }: { readonly sums?: boolean } = {},
   ) {
     const tensors = new Map<string, Tensor>()
     for (const { name, dims } of shapes) {
@@ -22,6 +25,12 @@ export class TrainingState implements Disposable {
       for (const slot of ['m', 'v']) tensors.set(`state/${slot}/${name}`, engine.tensor('float32', dims))
     }
     this.tensors = tensors
+    const gathered = sums ? shapes : []
+    this.sums = new Map(gathered.map(({ name, dims }) => [`state/sum/${name}`, engine.tensor('float32', dims)]))
+  }
+
+  clearSums(): void {
+    for (const { data } of this.sums.values()) (data as Float32Array).fill(0)
   }
 
   /** The live elements of a parameter. */
@@ -34,7 +43,7 @@ export class TrainingState implements Disposable {
   }
 
   dispose(): void {
-    for (const tensor of this.tensors.values()) tensor.dispose()
+    for (const tensor of [...this.tensors.values(), ...this.sums.values()]) tensor.dispose()
   }
 
   [Symbol.dispose](): void {
@@ -62,7 +71,12 @@ export class StepSession implements Disposable {
   ) {
     this.#binding = session.bind()
     const names = new Set(session.inputs.map(({ name }) => name))
-    for (const [name, tensor] of state.tensors) if (names.has(name)) this.#binding.bindInput(name, tensor)
+    for (const [name, tensor] of [...state.tensors, ...state.sums]) {
+      if (names.has(name)) this.#binding.bindInput(name, tensor)
+      // The optimiser alone reads as gradients what was gathered.
+      const gradient = name.replace('state/sum/', 'gradient/')
+      if (gradient !== name && names.has(gradient)) this.#binding.bindInput(gradient, tensor)
+    }
     for (const name of HYPERPARAMETERS)
       if (names.has(`hyper/${name}`)) {
         const scalar = engine.tensor('float32', [])
@@ -71,12 +85,14 @@ export class StepSession implements Disposable {
       }
     this.#loss = engine.tensor('float32', [])
     const outputs = new Set(session.outputs.map(({ name }) => name))
-    this.#binding.bindOutput('loss', this.#loss)
+    if (outputs.has('loss')) this.#binding.bindOutput('loss', this.#loss)
     this.#norm = outputs.has('gradientNorm') ? engine.tensor('float32', []) : undefined
     if (this.#norm) this.#binding.bindOutput('gradientNorm', this.#norm)
     for (const name of outputs) {
       const [, slot, rest] = /^next\/([^/]+)\/(.+)$/.exec(name) ?? []
-      if (slot) this.#binding.bindOutput(name, state.tensors.get(slot === 'p' ? `p/${rest}` : `state/${slot}/${rest}`)!)
+      if (!slot) continue
+      const own = slot === 'p' ? `p/${rest}` : `state/${slot}/${rest}`
+      this.#binding.bindOutput(name, (state.tensors.get(own) ?? state.sums.get(own))!)
     }
   }
 

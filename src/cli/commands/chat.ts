@@ -5,7 +5,7 @@ import { isM4Error } from '../../core/errors.js'
 import type { Firmware } from '../../runtime/firmware.js'
 import type { ChatMessage, CompleteRequest, GenerateRequest, Report } from '../../runtime/requests.js'
 import type { SamplingOptions } from '../../runtime/sampling.js'
-import { adapterOf } from '../adapter.js'
+import { adapterOf, CHAT_TEMPLATE, type ChosenAdapter, chooseAdapter } from '../adapter.js'
 import { formatReportLine } from '../answers.js'
 import { type CliContext, type CommandAction, textOption } from '../context.js'
 import { defaultImage } from '../images.js'
@@ -13,28 +13,47 @@ import { dim } from '../print.js'
 import { describeError } from '../report-error.js'
 import { decoding } from '../run-requests.js'
 
-const HELP = '/reset forgets the conversation, /quit ends, Ctrl-C stops an answer.'
+const HELP =
+  '/reset forgets the conversation, /adapter NAME takes another adapter, /adapter none the base, /quit ends, Ctrl-C stops an answer.'
+/** Of `/adapter`: the base alone. */
+const NO_ADAPTER = 'none'
 
 export const run: CommandAction = async (context, [name], options) => {
   const { resolveImage } = await import('../../firmware/index.js')
   const path = name === undefined ? await defaultImage(context) : await resolveImage(name, context)
-  const adapter = await adapterOf(context, options, path)
+  let adapter = await adapterOf(context, options, path)
+  tellPrompt(context, adapter)
   const { openFirmware } = await import('../../runtime/index.js')
   using firmware = await openFirmware(path)
   const { sampling, ...decoded } = decoding(options)
-  const settings = { ...decoded, sampling: { ...LIVELY, ...sampling }, ...(adapter ? { adapter } : {}) }
+  const settings = { ...decoded, sampling: { ...LIVELY, ...sampling } }
   const { name: imageName, version, modules } = firmware.manifest
   const hasTemplate = modules.backbone !== undefined && Object.hasOwn(modules.backbone.files, 'chatTemplate')
   if (!hasTemplate)
     context.note('This model has no chat template: the conversation goes on as lines, User: and Assistant:.')
   const request = hasTemplate ? messagesRequest : linesRequest
-  const chat = createChat(context, firmware, (turns, input) => ({
+  const ask = (turns: readonly Turn[], input: string) => ({
     ...request(turns, input, textOption(options, 'system')),
     ...settings,
-  }))
+    ...(adapter ? { adapter: adapter.tensors } : {}),
+  })
+  const chat = createChat(context, firmware, ask, async (chosen) => {
+    adapter = chosen === NO_ADAPTER ? undefined : await chooseAdapter(context, chosen, path)
+    tellPrompt(context, adapter)
+    context.note(adapter ? `adapter: ${adapter.facts.name}` : 'adapter: none, the base answers')
+  })
   const exitCode = await readTurns(context, chat, `${imageName} ${version}. ${HELP}`)
   if (context.json) context.result(chat.answers, '')
   return exitCode
+}
+
+/** A conversation is put as the image puts it; an adapter that learned another prompt may not recognise its task. */
+function tellPrompt(context: CliContext, adapter: ChosenAdapter | undefined): void {
+  const { prompt, facts } = adapter ?? {}
+  if (prompt && prompt.template !== CHAT_TEMPLATE)
+    context.note(
+      `adapter ${facts!.name} was trained on the prompt ${JSON.stringify(prompt.template)}, not on conversations: \`m4fm run --adapter\` puts it so.`,
+    )
 }
 
 /** Greedy answers of small models run in circles. */
@@ -71,6 +90,8 @@ interface Chat {
   /** Answers that came to their end, for `--json`. */
   readonly answers: (Turn & { readonly report: Report })[]
   reset(): void
+  /** What follows is answered with this adapter, or with none. @throws M4Error as `chooseAdapter`; the old one then stays */
+  take(adapter: string): Promise<void>
   /** Answers one line. @throws M4Error `ABORTED` when it was stopped, else as `Firmware.run` */
   answer(input: string): Promise<void>
   /** Stops the answer that is being made; false when there is none. */
@@ -81,6 +102,7 @@ function createChat(
   context: CliContext,
   firmware: Firmware,
   request: (turns: readonly Turn[], input: string) => TurnRequest,
+  take: Chat['take'],
 ): Chat {
   const answers: (Turn & { readonly report: Report })[] = []
   let turns: Turn[] = []
@@ -90,6 +112,7 @@ function createChat(
     reset() {
       turns = []
     },
+    take,
     stop() {
       current?.abort()
       return current !== undefined
@@ -140,9 +163,12 @@ async function readTurns(context: CliContext, chat: Chat, greeting: string): Pro
     for await (const line of reader) {
       const input = line.trim()
       if (input === '/quit') break
+      const adapter = /^\/adapter\s+(.+)$/.exec(input)?.[1]
       if (input === '/reset') chat.reset()
+      else if (adapter !== undefined && isTerminal) await patiently(context, () => chat.take(adapter))
+      else if (adapter !== undefined) await chat.take(adapter)
       else if (input.startsWith('/')) context.note(`Unknown command ${input}. ${HELP}`)
-      else if (input !== '' && isTerminal) await answerPatiently(context, chat, input)
+      else if (input !== '' && isTerminal) await patiently(context, () => chat.answer(input))
       // In a pipe nobody can mend a mistake, and to go on would answer out of context.
       else if (input !== '') await chat.answer(input)
       if (isTerminal) reader.prompt()
@@ -155,9 +181,9 @@ async function readTurns(context: CliContext, chat: Chat, greeting: string): Pro
 }
 
 /** On a terminal an error ends the turn, not the conversation. */
-async function answerPatiently(context: CliContext, chat: Chat, input: string): Promise<void> {
+async function patiently(context: CliContext, turn: () => Promise<void>): Promise<void> {
   try {
-    await chat.answer(input)
+    await turn()
   } catch (error) {
     if (!isM4Error(error)) throw error
     context.note(error.code === 'ABORTED' ? '\n(stopped)' : describeError(error).text)

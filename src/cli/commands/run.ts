@@ -35,7 +35,8 @@ export const run: CommandAction = async (context, operands, options) => {
   const { output, report } = answer!
   // What was streamed needs no more than the end of its line.
   const text = STREAMED.has(task) ? (streamed.endsWith('\n') ? '' : '\n') : formatAnswer(task, output as never)
-  context.result({ output: await saveOutput(task, output as never, options), report }, text)
+  const saved = await saveOutput(task, output as never, options)
+  context.result({ output: saved, report, ...(adapter ? { adapter: adapter.facts } : {}) }, text)
   context.note(dim(formatReport(report), process.stderr))
   return 0
 }

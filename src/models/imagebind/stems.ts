@@ -97,6 +97,7 @@ function textTokens(ctx: EmitContext, g: GraphBuilder, embedding: EmbeddingKind)
 /** The same elements in other dims. */
 const reshaped = (tensor: WeightTensor, dims: readonly number[]): WeightTensor => ({
   name: tensor.name,
+  ...(tensor.origin ? { origin: tensor.origin } : {}),
   dims,
   float32: () => tensor.float32(),
 })

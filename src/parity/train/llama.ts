@@ -4,12 +4,14 @@ import { readPeftAdapter, usableAdapter } from '../../adapters/index.js'
 import { unpackHeads, unpackPart } from '../../adapters/places.js'
 import type { AdapterTensors } from '../../adapters/types.js'
 import { M4Error } from '../../core/errors.js'
+import { sourceHeadRow } from '../../core/heads.js'
 import { type HostTensor, hostTensor } from '../../core/tensor.js'
 import type { Abi } from '../../firmware/manifest.js'
 import type { Graph } from '../../graph/index.js'
-import { ARCHITECTURES } from '../../models/index.js'
+import { ARCHITECTURES, LLAMA_LAYOUTS, withOrigins } from '../../models/index.js'
 import { type BatchShape, backboneBatch, IGNORED, type TokenRow } from '../../train/backbone/batch.js'
 import { backboneProgram, type LoraPlace, loraName, type Trained, trainedShapes } from '../../train/backbone/program.js'
+import { joinedParameters, trainable } from '../../train/full.js'
 import { scalarsAt } from '../../train/schedule.js'
 import { StepSession, TrainingState } from '../../train/state.js'
 import { stepGraph } from '../../train/step-graph.js'
@@ -38,6 +40,58 @@ export const runLlamaGradients: Runner = async ({ parityCase, engine, signal }) 
   const results = await runOnce(engine, graph, feeds, signal)
   const gradients = new Map(shapes.map(({ name }) => [name, results.get(`gradient/${name}`)!.data as Float32Array]))
   return { tensors: new Map([['loss', results.get('loss')!], ...named(abi, subject.trained, gradients, 'grad.')]) }
+}
+
+/** Loss and gradients of the whole model, by the names of its checkpoint. */
+export const runLlamaFull: Runner = async ({ parityCase, engine, signal }) => {
+  using model = readLlama(parityCase)
+  const { abi, config, options } = model
+  const weights = withOrigins(model.weights)
+  const graphs = ARCHITECTURES.llama.graphs(config, weights, options) as Record<string, () => Graph>
+  const [embed, decode] = [graphs.embed!(), graphs.decode!()]
+  const full = { embed: trainable(embed, weights), decode: trainable(decode, weights, { wanted: ['logits'] }) }
+  const trained: Trained = { kind: 'full' }
+  const parameters = joinedParameters([full.embed, full.decode])
+  const graph = stepGraph('train', parameters, backboneProgram({ embed, decode }, abi, trained, { full }), 'gradients')
+  const feeds = new Map(Object.entries(batchOf(parityCase, trained, abi)))
+  for (const { name, dims, initial } of parameters)
+    feeds.set(`p/${name}`, hostTensor('float32', dims, initial() as never))
+  const results = await runOnce(engine, graph, feeds, signal)
+  const tensors = new Map([['loss', results.get('loss')!]])
+  for (const { name } of parameters) {
+    const theirs = hfName(name)
+    const gradient = results.get(`gradient/${name}`)!
+    tensors.set(`grad.${theirs}`, unpadded(abi, name, gradient))
+  }
+  return { tensors }
+}
+
+/** `layers.0/attn/q` → `model.layers.0.self_attn.q_proj.weight`. */
+function hfName(ours: string): string {
+  const names: Readonly<Record<string, unknown>> = LLAMA_LAYOUTS.hf.names
+  const layer = /layers\.(\d+)\//.exec(ours)?.[1]
+  const pattern = layer === undefined ? ours : ours.replace(`layers.${layer}/`, 'layers.{}/')
+  return String(names[pattern]).replace('{}', layer ?? '')
+}
+
+/** Rows and columns of the checkpoint, without the padding of heads. */
+function unpadded(abi: Abi, name: string, { dims, data }: HostTensor): HostTensor {
+  const part = /attn\/([qkvo])$/.exec(name)?.[1]
+  if (part === undefined || abi.headWidth === abi.sourceHeadWidth)
+    return hostTensor('float32', dims, copy(data as Float32Array))
+  const [rows, columns] = dims as [number, number]
+  const sourceOf = (i: number, rotary: boolean) =>
+    sourceHeadRow(i, { from: abi.sourceHeadWidth, to: abi.headWidth, rotary })
+  const narrow = (size: number) => (size / abi.headWidth) * abi.sourceHeadWidth
+  const [outRows, outColumns] = part === 'o' ? [rows, narrow(columns)] : [narrow(rows), columns]
+  const out = new Float32Array(outRows * outColumns)
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++) {
+      const row = part === 'o' ? r : sourceOf(r, part !== 'v')
+      const column = part === 'o' ? sourceOf(c, false) : c
+      if (row >= 0 && column >= 0) out[row * outColumns + column] = (data as Float32Array)[r * columns + c]!
+    }
+  return hostTensor('float32', [outRows, outColumns], out as never)
 }
 
 type Model = ReturnType<typeof readLlama>

@@ -4,6 +4,7 @@
  * @paper reverse accumulation: Griewank & Walther, Evaluating Derivatives (2008), ch. 3
  */
 
+import type { Dim } from '../../core/dims.js'
 import { M4Error } from '../../core/errors.js'
 import {
   type GraphBuilder,
@@ -13,10 +14,12 @@ import {
   type Scope,
   sameDim,
   smallIntegers,
+  unifyDims,
   type Value,
 } from '../../graph/index.js'
 import { FLOAT_DTYPES } from '../../graph/op-types.js'
 import { resolveAttributes } from '../../graph/shapes.js'
+import { reshapeLike } from './rules/like.js'
 import { GRADIENT_RULES } from './rules.js'
 import type { Tape } from './tape.js'
 import type { Composite, Gradient, RuleContext } from './types.js'
@@ -49,6 +52,7 @@ export function gradients(
     if (!memo.has(key)) memo.set(key, make())
     return memo.get(key)!
   }
+  const recomputed = recomputation(tape, scope, nodes)
   for (const node of nodes.toReversed()) {
     const composite = compositeAt(tape, node)
     const dys = node.outputs.map((name) => (name === '' ? undefined : adjoints.take(name)))
@@ -59,7 +63,7 @@ export function gradients(
     const inner = scope.scope(node.name)
     const results = composite
       ? composite.backward(inner, dys.find(Boolean)!, wanted)
-      : applyRule(tape, node, { scope: inner, inputs, dys, wanted, once })
+      : applyRule(tape, node, { scope: inner, inputs, dys, wanted, once }, recomputed(node, dys.find(Boolean)!))
     inputs.forEach((input, i) => {
       const result = results[i]
       if (!input || !wanted[i]) return
@@ -75,6 +79,7 @@ function applyRule(
   tape: Tape,
   node: GraphNode,
   given: Pick<RuleContext, 'scope' | 'inputs' | 'dys' | 'wanted' | 'once'>,
+  kept: (value: Value) => Value,
 ): readonly (Gradient | undefined)[] {
   const { g } = tape
   const op = node.op as OpName
@@ -89,8 +94,60 @@ function applyRule(
     const tensor = value && g.initializerOf(value.name)
     return tensor && smallIntegers(value.name, tensor)
   }
-  const outputs = node.outputs.map((name) => (name ? g.value(name) : undefined))
-  return rule({ ...given, node, outputs, attributes: attributes as never, integers })
+  const outputs = node.outputs.map((name) => (name ? kept(g.value(name)!) : undefined))
+  const inputs = given.inputs.map((input) => input && kept(input))
+  return rule({ ...given, inputs, node, outputs, attributes: attributes as never, integers })
+}
+
+/**
+ * Where a rule finds the values of a node: in the forward pass, or, for nodes of a segment, in a second copy of the segment that
+ * runs when the first gradient reaches it. What enters the copy is made to depend on that gradient (+ 0 · its maximum), or the
+ * runtime would compute it early, or merge it with the first.
+ */
+function recomputation(
+  tape: Tape,
+  scope: Scope,
+  nodes: readonly GraphNode[],
+): (node: GraphNode, dy: Value) => (value: Value) => Value {
+  const { g } = tape
+  const copies = new Map<string, ReadonlyMap<string, Value>>()
+  const copyOf = (segment: string, dy: Value): ReadonlyMap<string, Value> => {
+    const own = nodes.filter((node) => tape.segmentOf(node) === segment)
+    const inside = new Set(own.flatMap(({ outputs }) => outputs))
+    const produced = new Set(nodes.flatMap(({ outputs }) => outputs))
+    const part = scope.scope(`again/${segment}`)
+    const nothing = part.op('Mul', [part.op('ReduceMax', [dy], { keepdims: 0 }), part.float32(0)])
+    const values = new Map<string, Value>()
+    const input = (name: string): Value | undefined => {
+      if (name === '') return undefined
+      const known = values.get(name)
+      if (known) return known
+      const value = g.value(name)!
+      const enters = produced.has(name) && !inside.has(name) && value.dtype === 'float32'
+      const used = enters ? part.op('Add', [value, nothing]) : value
+      values.set(name, used)
+      return used
+    }
+    for (const node of own) {
+      const names = node.outputs.map((name) => (name === '' ? undefined : `${part.prefix}${name}`))
+      const outputs = g.addNode(node.op as OpName, node.inputs.map(input), node.attributes, names)
+      node.outputs.forEach((name, i) => {
+        if (name !== '') values.set(name, outputs[i]!)
+      })
+    }
+    return values
+  }
+  return (node, dy) => {
+    const segment = tape.segmentOf(node)
+    if (segment === undefined) return (value) => value
+    let copy = copies.get(segment)
+    if (!copy) {
+      copy = copyOf(segment, dy)
+      copies.set(segment, copy)
+    }
+    const values = copy
+    return (value) => values.get(value.name) ?? value
+  }
 }
 
 const compositeAt = (tape: Tape, node: GraphNode): Composite | undefined => {
@@ -149,9 +206,14 @@ class Adjoints {
 
   /** A gradient has the shape of its value: sizes that the rules left to the run get their names back, and mistakes show here. */
   #typed(name: string, gradient: Value): Value {
-    const own = this.g.value(name)!.dims
-    const dims = own.map((dim, i) => (isOpen(dim) ? (gradient.dims[i] ?? dim) : dim))
-    const same = dims.length === gradient.dims.length && dims.every((dim, i) => sameDim(dim, gradient.dims[i]!))
-    return same ? gradient : this.g.refine(gradient, dims)
+    const value = this.g.value(name)!
+    const fits = (of: (a: Dim, b: Dim) => boolean) =>
+      gradient.dims.length === value.dims.length && gradient.dims.every((dim, i) => of(dim, value.dims[i]!))
+    if (fits(sameDim)) return gradient
+    const dims = value.dims.map((dim, i) => (isOpen(dim) ? (gradient.dims[i] ?? dim) : dim))
+    // Equal in every run, but not by the algebra of sizes: floor((2*T-1)/2)+1 is T.
+    const mayBe = fits((a, b) => typeof a !== 'number' || typeof b !== 'number' || a === b)
+    const proven = fits((a, b) => unifyDims(a, b) !== undefined)
+    return mayBe && !proven ? reshapeLike(this.scope, gradient, value) : this.g.refine(gradient, dims)
   }
 }

@@ -3,7 +3,7 @@
  * recorded twice.
  */
 
-import type { GraphBuilder, Value } from '../../graph/index.js'
+import type { GraphBuilder, GraphNode, Value } from '../../graph/index.js'
 import type { Composite } from './types.js'
 
 export class Tape {
@@ -16,6 +16,12 @@ export class Tape {
     this.#composites.set(composite.output.name, composite)
     return composite.output
   }
+
+  /**
+   * Names the segment of a node whose values are computed again on the way back instead of being kept (a layer): undefined keeps
+   * them. @paper arXiv:1604.06174
+   */
+  segmentOf: (node: GraphNode) => string | undefined = () => undefined
 
   compositeOf(output: string): Composite | undefined {
     return this.#composites.get(output)

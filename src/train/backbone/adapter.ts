@@ -94,6 +94,7 @@ export function initialValues(
   if (trained.kind === 'prompt')
     return new Map([['prompt', rows.embeddings ?? normals(count(shapes[0]!.dims), seed, 0.02)]])
   if (trained.kind === 'prefix') return prefixValues(abi, trained.tokens, seed, rows)
+  if (trained.kind === 'full') return new Map()
   const random = randomSource(seed)
   const values = new Map<string, Float32Array>()
   for (const place of trained.places) {
@@ -149,6 +150,7 @@ export function trainedAdapter(
     }))
     return { kind: 'prefix', tokens: trained.tokens, layers }
   }
+  if (trained.kind === 'full') throw new M4Error('USAGE', 'A model trained in full is no adapter.')
   const parts = trained.places.map((place) => ({
     layer: place.layer,
     site: place.site,

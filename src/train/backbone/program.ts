@@ -12,8 +12,9 @@
 
 import type { Abi } from '../../firmware/manifest.js'
 import { type Graph, type GraphNode, type Scope, type Value, withoutZeros } from '../../graph/index.js'
-import { type DifferentiableOptions, differentiable, type FrozenWeights } from '../autodiff/frozen.js'
+import { differentiable, type FrozenWeights } from '../autodiff/frozen.js'
 import type { Tape } from '../autodiff/tape.js'
+import type { FullTraining } from '../full.js'
 import { crossEntropy } from '../losses/cross-entropy.js'
 import type { ParameterShape, Program, ProgramResult } from '../step-graph.js'
 import { plainAttention } from './plain-attention.js'
@@ -33,26 +34,31 @@ export interface LoraPlace {
 }
 
 export type Trained =
+  /** The model itself: see `BackboneProgramOptions.full`. */
+  | { readonly kind: 'full' }
   | { readonly kind: 'lora'; readonly places: readonly LoraPlace[] }
   | { readonly kind: 'prompt'; readonly tokens: number }
   | { readonly kind: 'prefix'; readonly tokens: number }
 
 /** Tokens that the adapter puts in front. */
-export const virtualTokens = (trained: Trained): number => (trained.kind === 'lora' ? 0 : trained.tokens)
+export const virtualTokens = (trained: Trained): number => ('tokens' in trained ? trained.tokens : 0)
 
 export interface BackboneProgramOptions {
   /** Needed for images with quantised weights. */
   readonly frozen?: FrozenWeights
-  /** More values of the decoder's initializers, for training in full. */
-  readonly values?: DifferentiableOptions['values']
+  /** Training in full: what makes each graph read its trained weights, as `trainable` gives it. */
+  readonly full?: { readonly embed: FullTraining; readonly decode: FullTraining }
+  /** Keep nothing inside a layer for the way back, but compute it again. */
+  readonly recompute?: boolean
 }
 
 /** Path of the trained matrix: `lora/layers.3/attn/qkv/q/A`. */
 export const loraName = (abi: Abi, { layer, site, part }: LoraPlace, matrix: 'A' | 'B'): string =>
   `lora/layers.${layer}/${abi.sites[site]!.path}/${part}/${matrix}`
 
-/** What is trained, with shapes. @throws M4Error nothing; places must be of the ABI */
+/** What an adapter trains, with shapes; nothing in full, where `trainable` says it. Places must be of the ABI. */
 export function trainedShapes(abi: Abi, trained: Trained): ParameterShape[] {
+  if (trained.kind === 'full') return []
   if (trained.kind === 'prompt') return [{ name: 'prompt', dims: [trained.tokens, abi.width] }]
   if (trained.kind === 'prefix') {
     const dims = [abi.kvHeads, trained.tokens, abi.headWidth]
@@ -84,14 +90,18 @@ export function backboneProgram(
   const decode = withoutZeros(graphs.decode, new Set(idle.map(({ name }) => name)))
   return (tape, parameter) => {
     const { g } = tape
+    if (options.recompute) tape.segmentOf = ({ name }) => /^decode\/(layers\.\d+)\//.exec(name)?.[1]
     const ids = g.input('ids', 'int64', ['B', 'T'])
+    const inFull = (graph: 'embed' | 'decode') => options.full?.[graph].substitutes(tape, parameter, `${graph}/`)
+    const [embedFull, decodeFull] = [inFull('embed'), inFull('decode')]
     const embedded = differentiable(tape, graphs.embed, {
-      values: new Map([...(options.values ?? []), ['ids', ids]]),
+      ...embedFull,
+      values: new Map([...(embedFull?.values ?? []), ['ids', ids]]),
       prefix: 'embed/',
     }).get('embeddings')!
     const x = trained.kind === 'prompt' ? withPrompt(g.scope('prompt'), parameter('prompt'), embedded, ids) : embedded
     const values = new Map<string, Value>([
-      ...(options.values ?? []),
+      ...(decodeFull?.values ?? []),
       ['inputs_embeds', x],
       ['seqlens_k', g.input('seqlens_k', 'int32', ['B'])],
       ['total_sequence_length', g.input('total', 'int32', [])],
@@ -108,7 +118,7 @@ export function backboneProgram(
         if (isRowChoice(node)) return [chosenRows(tape, inputs[0]!, inputs[1]!)]
         if (trained.kind === 'prefix' && node.op === 'GroupQueryAttention')
           return [plainAttention(g.scope(`decode/${node.outputs[0]}`), node, inputs)]
-        return undefined
+        return decodeFull?.replace(node, inputs)
       },
     }).get('logits')!
     return answerLoss(tape, logits)
@@ -123,7 +133,7 @@ function answerLoss(tape: Tape, logits: Value): ProgramResult {
   const rows = scope.op('Reshape', [logits, scope.int64([-1, Number(vocabulary)])], {}, 'rows') // [N, V]
   const targets = g.input('targets', 'int64', ['N'])
   const weights = g.input('weights', 'float32', ['N'])
-  return { loss: crossEntropy(tape, scope, rows, targets, weights), outputs: { logits: rows } }
+  return { loss: crossEntropy(tape, scope, rows, targets, weights) }
 }
 
 const sitePath = (abi: Abi, { layer, site }: LoraPlace) => `layers.${layer}/${abi.sites[site]!.path}`

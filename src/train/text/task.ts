@@ -23,8 +23,8 @@ export interface TextTask {
 
 export type TextSample = TextLabelSample | PromptAnswerSample | ChatSample
 
-/** Default prompts. Labels and answers follow with a space of their own. */
-const TEMPLATES = { classify: 'Text: {}\nLabel:', generate: '{}\n' } as const
+/** Default prompts; the label or answer follows directly. */
+const TEMPLATES = { classify: 'Text: {}\nLabel: ', generate: '{}\n' } as const
 
 export const isTextSample = (sample: Sample): sample is TextSample =>
   sample.kind === 'text-label' || sample.kind === 'prompt-answer' || sample.kind === 'chat'
@@ -67,9 +67,6 @@ export interface TextEncoder {
   readonly task: TextTask
   readonly maxTokens: number
 }
-
-/** A label as it stands behind its prompt. */
-export const labelText = (label: string): string => ` ${label}`
 
 /**
  * One sample as tokens. A text that is too long loses its end, never its label or answer.
@@ -126,7 +123,7 @@ function encodeLabel({ tokenizer, task }: TextEncoder, text: string, label: stri
   const { segments, continuations } = planLabels(
     tokenizer,
     fillTemplate(task.template, text),
-    labels.map(labelText),
+    labels,
     labelEnd(tokenizer),
   )
   const prompt = segments.flatMap(({ ids }) => ids ?? [])
@@ -134,7 +131,7 @@ function encodeLabel({ tokenizer, task }: TextEncoder, text: string, label: stri
 }
 
 /** What the runtime puts behind labels of which one begins another. */
-export const labelEnd = (tokenizer: Tokenizer) => ({ between: '', end: tokenizer.eosId ?? '\n' })
+const labelEnd = (tokenizer: Tokenizer) => ({ between: '', end: tokenizer.eosId ?? '\n' })
 
 function encodeAnswer({ tokenizer, task }: TextEncoder, text: string, answer: string): TokenRow {
   const { shared, own } = fillTemplate(task.template, text)

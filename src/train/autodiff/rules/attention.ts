@@ -111,19 +111,21 @@ const groupQuery: Backward<'GroupQueryAttention'> = (context) => {
   if (typeof width !== 'number') throw noGradient(node, 'the width of its queries must be known')
   const D = key ? width / H : width / (H + 2 * K)
   const scale = attributes.scale || 1 / Math.sqrt(D)
-  const key4 = `${sizeKey(query, 1)}/${total!.name}`
+  const place = `${sizeKey(query, 1)}/${total!.name}`
 
-  const [rows, columns] = [sizesOf(scope, query, [1]), sizesOf(scope, presentKey, [2])]
+  const rows = sizesOf(scope, query, [1])
   const end = once(`end/${total!.name}`, () => {
     const known = context.integers(total)
     if (known) return scope.int64([known[0]!])
     return scope.op('Reshape', [scope.op('Cast', [total], { to: DTYPES.int64.onnx }), scope.int64([1])])
   })
   // The place of this step's first row among all rows.
-  const first = pastKey ? once(`first/${key4}`, () => scope.op('Sub', [end, rows])) : scope.int64([0])
+  const first = pastKey ? once(`first/${place}`, () => scope.op('Sub', [end, rows])) : scope.int64([0])
+  // Not the shape of present: ONNX Runtime takes it for that of a past whose size is known.
+  const columns = () => (pastKey ? scope.op('Max', [sizesOf(scope, pastKey, [2]), end]) : rows)
   const mask = () =>
-    once(`causal/${key4}/${sizeKey(presentKey, 2)}/${Boolean(pastKey)}/${H / K}`, () =>
-      causalMask(scope, rows, columns, first, H / K),
+    once(`causal/${place}/${pastKey ? sizeKey(pastKey, 2) : ''}/${H / K}`, () =>
+      causalMask(scope, rows, columns(), first, H / K),
     )
   const turn = rotation(context, first, D)
 

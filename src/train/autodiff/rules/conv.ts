@@ -63,20 +63,20 @@ function convInput(scope: Scope, dy: Value, w: Value, x: Value, geometry: Geomet
     const pads = [...reach.map((size, i) => size - before[i]!), ...reach.map((size, i) => size - behind[i]!)]
     return scope.op('Conv', [dy, turnedOver(scope, w, geometry)], { group, dilations, pads })
   }
-  // Elements behind the last place of the kernel: known here, or filled in at run time.
+  // Elements behind the last place of the kernel: known here, or made to fit (added, or padding cut off) at run time.
   const rests = strides.map((stride, i) => {
     const [size, length] = [x.dims[i + 2]!, dy.dims[i + 2]!]
     if (typeof size !== 'number' || typeof length !== 'number') return undefined
     return size + before[i]! + behind[i]! - (stride * (length - 1) + reach[i]! + 1)
   })
-  const attributes = { group, strides, dilations, pads: [...before, ...behind] }
+  const attributes = { group, strides, dilations }
   if (rests.every((rest) => rest !== undefined))
-    return scope.op('ConvTranspose', [dy, w], { ...attributes, output_padding: rests })
-  const short = scope.op('ConvTranspose', [dy, w], attributes)
+    return scope.op('ConvTranspose', [dy, w], { ...attributes, pads: [...before, ...behind], output_padding: rests })
+  const long = scope.op('ConvTranspose', [dy, w], { ...attributes, pads: [...before, ...before.map(() => 0)] })
   const axes = spatialAxes(geometry)
-  const rest = scope.op('Sub', [sizesOf(scope, x, axes), sizesOf(scope, short, axes)])
+  const rest = scope.op('Sub', [sizesOf(scope, x, axes), sizesOf(scope, long, axes)])
   const pads = scope.op('Concat', [scope.int64(axes.map(() => 0)), rest], { axis: 0 })
-  return scope.op('Pad', [short, pads, scope.float32(0), scope.int64(axes)])
+  return scope.op('Pad', [long, pads, scope.float32(0), scope.int64(axes)])
 }
 
 /** [M, C/g, k...] → [C, M/g, k...], every kernel read backwards. */

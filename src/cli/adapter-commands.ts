@@ -1,0 +1,154 @@
+/** The commands `m4fm adapter …` as data; see commands.ts. */
+
+import type { CommandGroup, OptionSpec } from './commands.js'
+
+const IMAGE: OptionSpec = { flags: '--image <image>', about: 'the image; default: the active slot, else lite' }
+const ADAPTER = 'name of an installed one, or the folder of a package or of PEFT'
+
+const TRAINING: readonly OptionSpec[] = [
+  {
+    flags: '--data <file>',
+    about: 'samples: CSV, TSV or JSONL with text and label, or prompt and answer; chats as JSONL',
+  },
+  {
+    flags: '--columns <a=b,…>',
+    about:
+      'where the file calls a field otherwise, e.g. text=sentence,label=0: a name, or a number in a table without header',
+  },
+  { flags: '--out <dir>', about: 'folder of the package to write' },
+  { ...IMAGE, about: 'the image to train on; default: the active slot, else lite' },
+  { flags: '--eval <file>', about: 'held-out samples of your own; default: a part of the data' },
+  { flags: '--kind <kind>', about: 'lora (default), prompt or prefix' },
+  { flags: '--parts <q,v,…>', about: 'lora: parts of the base, with a rank of their own as in q:16 (default q,v)' },
+  { flags: '--rank <r>', about: 'lora: rank (default 8)' },
+  { flags: '--alpha <x>', about: 'lora: alpha (default twice the rank)' },
+  { flags: '--rs-lora', about: 'lora: scale alpha/√rank instead of alpha/rank' },
+  { flags: '--tokens <n>', about: 'prompt, prefix: virtual tokens (default 16)' },
+  { flags: '--steps <n>', about: 'optimiser steps (default: 3 passes over the data, at most 300)' },
+  { flags: '--epochs <n>', about: 'passes over the data, where --steps is not given; at most 300 steps' },
+  { flags: '--batch <n>', about: 'samples a step (default 16)' },
+  { flags: '--rows-at-once <n>', about: 'samples at once, where fewer than --batch: slower, with less memory' },
+  { flags: '--max-tokens <n>', about: 'longest sample; longer texts are cut, and it is said (default 256)' },
+  { flags: '--lr <x>', about: 'learning rate (default: lora 0.001, prompt and prefix 0.01)' },
+  { flags: '--seed <n>', about: 'same seed, same adapter (default 0)' },
+  { flags: '--eval-fraction <x>', about: 'share of the data that is held out (default 0.1, 2 to 500 samples)' },
+  { flags: '--eval-every <n>', about: 'steps between two looks at the held-out loss (default: a tenth of the steps)' },
+  { flags: '--patience <n>', about: 'looks without a better loss after which training stops; 0 never (default 3)' },
+  { flags: '--fraction <x>', about: 'train on this share of the data only (few-shot)' },
+  { flags: '--template <text>', about: 'prompt with {} where the text goes, or chat' },
+  { flags: '--forward <form>', about: 'int8 (default, faster) or image: frozen products as the device runs them' },
+  { flags: '--recompute', about: 'compute layers again on the way back: slower, with less memory' },
+  { flags: '--dtype <type>', about: 'how tensors are stored: float32 (default) or float16' },
+  { flags: '--name <name>', about: 'name of the adapter (default: that of the folder)' },
+  { flags: '--app <id>', about: 'the app that ships it, e.g. org.example.mail' },
+  { flags: '--licence <id>', about: 'SPDX id, or a sentence' },
+  { flags: '--dry-run', about: 'say what would be trained and how much memory it takes, and end' },
+  { flags: '--fresh', about: 'forget the checkpoint of an unfinished run' },
+]
+
+export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
+  about: 'Adapters: what an app ships instead of a model. Inspect, convert, sign, install them by name.',
+  example: 'm4fm adapter inspect my-adapter',
+  exits: [2],
+  commands: {
+    train: {
+      operands: '',
+      about:
+        'Train an adapter on samples: a table of texts and labels, of prompts and answers, or chats. It is measured on samples ' +
+        'that were held out. Ctrl-C keeps a checkpoint; the same command goes on from it.',
+      options: TRAINING,
+      example: 'm4fm adapter train --data reviews.csv --out reviews-adapter --steps 100',
+      exits: [2, 3, 4],
+      load: () => import('./commands/adapter-train.js'),
+    },
+    inspect: {
+      operands: '<adapter>',
+      about:
+        'Show what an adapter holds, what it was made for and whether it fits an image. ' +
+        `ADAPTER: ${ADAPTER}. Exit codes 2 and 3 where \`run --adapter\` would refuse it.`,
+      options: [IMAGE],
+      example: 'm4fm adapter inspect my-adapter --image lite',
+      exits: [2, 3],
+      load: () => import('./commands/adapter-inspect.js'),
+    },
+    merge: {
+      operands: '<adapter>',
+      about: `Write the base checkpoint with a LoRA added to its weights, for those who need one model. ADAPTER: ${ADAPTER}.`,
+      options: [
+        {
+          flags: '--base <checkpoint>',
+          about: 'checkpoint with Hugging Face names: a file, an index of shards, a folder',
+        },
+        { flags: '--out <file>', about: 'the safetensors file to write' },
+      ],
+      example: 'm4fm adapter merge my-adapter --base model.safetensors --out merged/model.safetensors',
+      exits: [2, 3, 4],
+      load: () => import('./commands/adapter-merge.js'),
+    },
+    convert: {
+      operands: '<adapter>',
+      about:
+        'Convert a LoRA between PEFT folders, GGUF adapters (llama.cpp) and .onnx_adapter files (ONNX Runtime). ' +
+        `ADAPTER: ${ADAPTER}, or such a file.`,
+      options: [
+        { flags: '--to <format>', about: 'gguf, onnx or peft' },
+        { flags: '--out <path>', about: 'the file to write; of peft the folder' },
+        { flags: '--dtype <type>', about: 'how tensors are stored: float32 (default) or float16' },
+        { ...IMAGE, about: 'the image that it is for; default: the active slot, else lite' },
+      ],
+      example: 'm4fm adapter convert my-adapter --to gguf --out my-adapter.gguf',
+      exits: [2, 3, 4],
+      load: () => import('./commands/adapter-convert.js'),
+    },
+    install: {
+      operands: '<folder>',
+      about: 'Copy a package into the store of this device, verified; from then on its name is enough.',
+      options: [
+        { ...IMAGE, about: 'the image that it must fit; default: the active slot, else lite' },
+        {
+          flags: '--force',
+          about: 'also what was made for another ABI; it will not load until such an image is flashed',
+        },
+        { flags: '--replace', about: 'take the name from another app' },
+        { flags: '--key <pem>', about: 'only what the owner of this public key signed' },
+      ],
+      example: 'm4fm adapter install my-adapter',
+      exits: [2, 3, 4],
+      load: () => import('./commands/adapter-install.js'),
+    },
+    list: {
+      operands: '',
+      about: 'List the installed adapters and how they fit an image; a damaged one is shown with what is wrong.',
+      options: [IMAGE],
+      example: 'm4fm adapter list',
+      exits: [2, 3, 4],
+      load: () => import('./commands/adapter-list.js'),
+    },
+    remove: {
+      operands: '<name>',
+      about: 'Take an installed adapter off this device.',
+      options: [],
+      example: 'm4fm adapter remove my-adapter',
+      exits: [2, 4],
+      load: () => import('./commands/adapter-remove.js'),
+    },
+    sign: {
+      operands: '<adapter>',
+      about: `Sign a package with ECDSA on P-256; m4fm.json is written again. ADAPTER: its folder, or name of an installed one.`,
+      options: [{ flags: '--key <pem>', about: 'file of the private key' }],
+      example: 'm4fm adapter sign my-adapter --key private.pem',
+      exits: [2, 3, 4],
+      load: () => import('./commands/adapter-sign.js'),
+    },
+    verify: {
+      operands: '<adapter>',
+      about:
+        'Hash every file of a package and check its signature. Without --key an unsigned package passes, and a signed one ' +
+        'proves only that all of it is from one hand.',
+      options: [{ flags: '--key <pem>', about: 'file of the public key that must have signed' }],
+      example: 'm4fm adapter verify my-adapter --key public.pem',
+      exits: [2, 3],
+      load: () => import('./commands/adapter-verify.js'),
+    },
+  },
+})

@@ -1,0 +1,94 @@
+/** Options of `m4fm adapter train` → options of room train. Numbers are checked here, where their flag can be named. */
+
+import { M4Error, unknownName } from '../core/errors.js'
+import type { TrainOptions } from '../train/index.js'
+import { commaOption, numberOption, type OptionValues, textOption } from './context.js'
+
+interface NumberRule {
+  /** Whole numbers only. */
+  readonly whole: boolean
+  readonly least: number
+  readonly most?: number
+}
+
+const COUNT: NumberRule = { whole: true, least: 1 }
+const SHARE: NumberRule = { whole: false, least: 0, most: 1 }
+
+/** Named alike in `TrainOptions`. */
+const NUMBERS = {
+  steps: COUNT,
+  epochs: COUNT,
+  rank: COUNT,
+  alpha: { whole: false, least: 0 },
+  tokens: COUNT,
+  batch: COUNT,
+  rowsAtOnce: COUNT,
+  maxTokens: COUNT,
+  seed: { whole: true, least: 0 },
+  evalEvery: COUNT,
+  patience: { whole: true, least: 0 },
+  evalFraction: SHARE,
+  fraction: SHARE,
+} as const satisfies { [K in keyof TrainOptions]?: NumberRule }
+
+const WORDS = {
+  kind: ['lora', 'prompt', 'prefix', 'head'],
+  forward: ['int8', 'image'],
+  dtype: ['float32', 'float16'],
+} as const satisfies { [K in keyof TrainOptions]?: readonly string[] }
+
+const FLAGS = ['rsLora', 'recompute'] as const satisfies (keyof TrainOptions)[]
+
+/** @throws M4Error `USAGE` naming the flag, `UNKNOWN_NAME` */
+export function trainOptions(options: OptionValues): TrainOptions {
+  const numbers = Object.entries(NUMBERS).flatMap(([name, rule]) => {
+    const value = checkedNumber(options, name, rule)
+    return value === undefined ? [] : [[name, value]]
+  })
+  const words = Object.entries(WORDS).flatMap(([name, known]) => {
+    const word = textOption(options, name)
+    if (word !== undefined && !(known as readonly string[]).includes(word)) throw unknownName(`--${name}`, word, known)
+    return word === undefined ? [] : [[name, word]]
+  })
+  const flags = FLAGS.filter((name) => options[name] === true).map((name) => [name, true])
+  const lr = checkedNumber(options, 'lr', { whole: false, least: 0 })
+  const parts = commaOption(options, 'parts')
+  const template = textOption(options, 'template')
+  return {
+    ...(Object.fromEntries([...numbers, ...words, ...flags]) as TrainOptions),
+    ...(lr === undefined ? {} : { optimiser: { lr } }),
+    ...(parts ? { parts } : {}),
+    ...(template === undefined ? {} : { template }),
+    ...(options.columns === undefined ? {} : { read: { columns: columnsOf(options) } }),
+  }
+}
+
+/** `text=sentence,label=0`: where the file calls a field otherwise. What fields there are is for the reader to say. */
+function columnsOf(options: OptionValues): Record<string, string | number> {
+  const entries = commaOption(options, 'columns')!.map((entry) => {
+    const at = entry.indexOf('=')
+    if (at < 1 || at === entry.length - 1)
+      throw new M4Error('USAGE', `--columns: expected FIELD=COLUMN, got "${entry}".`, {
+        hint: 'For example --columns text=sentence,label=0.',
+        details: { option: 'columns', got: entry },
+      })
+    const column = entry.slice(at + 1)
+    return [entry.slice(0, at), /^\d+$/.test(column) ? Number(column) : column] as const
+  })
+  return Object.fromEntries(entries)
+}
+
+/** @throws M4Error `USAGE` */
+export function checkedNumber(
+  options: OptionValues,
+  name: string,
+  { whole, least, most = Number.POSITIVE_INFINITY }: NumberRule,
+): number | undefined {
+  const value = numberOption(options, name)
+  if (value === undefined || (value >= least && value <= most && (!whole || Number.isInteger(value)))) return value
+  const range = Number.isFinite(most) ? `${least} to ${most}` : `${least} or more`
+  const flag = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+  throw new M4Error('USAGE', `--${flag}: expected a ${whole ? 'whole number' : 'number'}, ${range}; got ${value}.`, {
+    details: { option: name, got: value },
+  })
+}

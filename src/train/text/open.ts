@@ -1,0 +1,35 @@
+/** The tokenizer and templates of an image, for training on text. */
+
+import { M4Error } from '../../core/errors.js'
+import type { Image } from '../../firmware/image.js'
+import { configNumber, readText, readTokenizer } from '../../runtime/module-config.js'
+import { parseChatTemplate } from '../../runtime/prompts.js'
+import type { DataSet } from '../data/index.js'
+import type { ResolvedOptions } from '../options.js'
+import { type TextEncoder, textTask } from './task.js'
+
+/** @throws M4Error `NOT_AVAILABLE` for an image without a backbone or data without text */
+export async function openTextEncoder(
+  image: Image,
+  dataSet: DataSet,
+  { template, maxTokens }: Pick<ResolvedOptions, 'template' | 'maxTokens'>,
+): Promise<TextEncoder> {
+  const entry = image.manifest.modules.backbone
+  if (!entry)
+    throw new M4Error('NOT_AVAILABLE', `The image ${image.manifest.name} has no backbone to train.`, {
+      hint: 'Use an image with one, e.g. `m4fm build lite`.',
+    })
+  const tokenizer = await readTokenizer(image, 'backbone')
+  const chat = Object.hasOwn(entry.files, 'chatTemplate')
+    ? await readText(image, 'backbone', 'chatTemplate')
+    : undefined
+  const chatTemplate = chat === undefined ? undefined : parseChatTemplate(chat)
+  const contextLength = configNumber(entry, 'contextLength')
+  if (maxTokens > contextLength)
+    throw new M4Error(
+      'INVALID_REQUEST',
+      `--max-tokens ${maxTokens}: the context of this backbone holds ${contextLength}.`,
+    )
+  const task = textTask(dataSet, { template }, chatTemplate !== undefined)
+  return { tokenizer, chatTemplate, task, maxTokens }
+}

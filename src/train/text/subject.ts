@@ -1,0 +1,102 @@
+/** Text samples and a backbone, as the loop takes them. */
+
+import type { LongOperation } from '../../core/progress.js'
+import type { Engine } from '../../engine/types.js'
+import type { Image } from '../../firmware/image.js'
+import type { Abi } from '../../firmware/manifest.js'
+import { encodeModel, type Graph } from '../../graph/index.js'
+import { answerTokens, type BatchShape, backboneBatch } from '../backbone/batch.js'
+import { backboneProgram, type Trained, trainedShapes } from '../backbone/program.js'
+import { openWorkspace } from '../backbone/workspace.js'
+import type { FitSubject } from '../fit.js'
+import type { ResolvedOptions } from '../options.js'
+import { optimiserGraph, type StepKind, stepGraph } from '../step-graph.js'
+import { type EncodedSample, encodeSample, type TextEncoder, type TextSample } from './task.js'
+
+export interface TextSubjectParts extends LongOperation {
+  readonly engine: Engine
+  readonly image: Image
+  readonly home?: string | undefined
+  readonly trained: Trained
+  readonly initial: ReadonlyMap<string, Float32Array>
+  readonly encoder: TextEncoder
+  readonly train: readonly TextSample[]
+  readonly eval: readonly TextSample[]
+  readonly options: ResolvedOptions
+}
+
+export interface TextSubject extends FitSubject {
+  /** Samples that were cut to fit, of those that were used. */
+  truncated(): number
+  /** Without the optimiser's session: for estimates. */
+  graph(kind: StepKind): Promise<Graph>
+}
+
+/** Training sessions: their memory is used as it comes, and all shapes share one session. */
+const SESSION = { memoryPattern: false } as const
+
+export function textSubject(parts: TextSubjectParts): TextSubject {
+  const { engine, image, trained, encoder, options } = parts
+  const { abi } = image.manifest
+  const shape = batchShape(trained, abi)
+  const shapes = trainedShapes(abi, trained)
+  const sides = { train: encoded(encoder, parts.train), eval: encoded(encoder, parts.eval) }
+  const workspace = () =>
+    openWorkspace(image, {
+      ...(parts.home === undefined ? {} : { home: parts.home }),
+      forward: options.forward,
+      ...(parts.onProgress ? { onProgress: parts.onProgress } : {}),
+      ...(parts.signal ? { signal: parts.signal } : {}),
+    })
+  const graph = async (kind: StepKind) => {
+    const { graphs, frozen } = await workspace()
+    const program = backboneProgram(graphs, abi, trained, {
+      ...(frozen ? { frozen } : {}),
+      recompute: options.recompute,
+    })
+    return stepGraph(`train.${kind}`, shapes, program, kind)
+  }
+  return {
+    shapes,
+    initial: parts.initial,
+    trainCount: parts.train.length,
+    evalCount: parts.eval.length,
+    weightOf: (indices) => answerTokens(indices.map(sides.train.row), shape),
+    batch: (side, indices, normaliser) => {
+      const rows = indices.map(sides[side].row)
+      const weight = answerTokens(rows, shape)
+      const units = rows.reduce((sum, { ids }) => sum + ids.length, 0)
+      return { feeds: backboneBatch(rows, shape, normaliser ?? weight), weight, units }
+    },
+    graph,
+    open: async (kind) => {
+      const { write } = await workspace()
+      // The file is read when the session is made, and mapped for as long as it lives: a name of its own for each process.
+      const path = await write(`step-${process.pid}`, await graph(kind))
+      return engine.createSession({ path }, SESSION)
+    },
+    openOptimiser: async () =>
+      engine.createSession({ bytes: await encodeModel(optimiserGraph('train.update', shapes)) }, SESSION),
+    truncated: () => sides.train.truncated() + sides.eval.truncated(),
+  }
+}
+
+const batchShape = (trained: Trained, { kvHeads, headWidth }: Abi): BatchShape => ({
+  promptTokens: trained.kind === 'prompt' ? trained.tokens : 0,
+  prefixTokens: trained.kind === 'prefix' ? trained.tokens : 0,
+  kvHeads,
+  headWidth,
+})
+
+/** Rows are made when they are first used: a short run on a large set does not read all of it. */
+function encoded(encoder: TextEncoder, samples: readonly TextSample[]) {
+  const rows = new Map<number, EncodedSample>()
+  const row = (i: number): EncodedSample => {
+    const known = rows.get(i)
+    if (known) return known
+    const made = encodeSample(encoder, samples[i]!)
+    rows.set(i, made)
+    return made
+  }
+  return { row, truncated: () => [...rows.values()].filter(({ truncated }) => truncated).length }
+}
