@@ -1,12 +1,19 @@
 /** `m4fm adapter train` on `tiny-random`, as a process: plan, training, Ctrl-C and going on, what is refused. */
 
 import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readAdapterPackage } from '../src/adapters/index.js'
+import { writeSafetensors } from '../src/checkpoint/index.js'
+import { COMMANDS, isGroup } from '../src/cli/commands.js'
+import { trainOptions } from '../src/cli/train-options.js'
+import { hostTensor, normalSource } from '../src/core/index.js'
+import { buildFirmware, type Recipe } from '../src/firmware/index.js'
+import { LLAMA_LAYOUTS, llamaShapes } from '../src/models/index.js'
 import { ensureCompiled, ROOT, runCli } from './helpers/cli.js'
 
 const IMAGE = 'tiny-random-fp32'
@@ -141,4 +148,207 @@ describe('train', () => {
     expect(one.code).not.toBe(0)
     expect(await readdir(home)).not.toContain('x')
   })
+})
+
+/**
+ * An image of a checkpoint from a file, so that accuracy may be measured on it. Its weights were never trained, but two layers
+ * of them are enough to learn two words apart.
+ */
+async function buildPretrained(name: string, seed: number): Promise<void> {
+  const config = { num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 256, rms_norm_eps: 1e-6 }
+  const shapes = llamaShapes({
+    vocabulary: 288,
+    width: 32,
+    feedForward: 64,
+    layers: 2,
+    heads: 4,
+    kvHeads: 2,
+    headWidth: 8,
+    contextLength: 256,
+    normEpsilon: 1e-6,
+    ropeTheta: 1e4,
+  })
+  const normal = normalSource(seed)
+  const tensors = Object.entries(LLAMA_LAYOUTS.hf.names).flatMap(([ours, theirs]) =>
+    (theirs.includes('{}') ? [0, 1] : [0]).map((layer) => {
+      const dims = shapes[ours]!
+      const scale = dims.length === 1 ? 0 : 1 / Math.sqrt(dims.at(-1)!)
+      const count = dims.reduce((a, b) => a * b, 1)
+      const data = Float32Array.from({ length: count }, () => (scale === 0 ? 1 : scale * normal()))
+      return [theirs.replace('{}', String(layer)), hostTensor('float32', dims, data)] as const
+    }),
+  )
+  const source = async (file: string, bytes: Uint8Array | string) => {
+    const path = at(`${name}-${file}`)
+    await writeFile(path, bytes)
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    return { sha256, bytes: Buffer.byteLength(bytes), licence: 'MIT', uris: [`file:${path}`] }
+  }
+  const recipe = {
+    name,
+    version: '1.0.0',
+    rollbackIndex: 1,
+    about: name,
+    modules: {
+      backbone: {
+        architecture: 'llama',
+        title: name,
+        quantisations: { fp32: { default: 'fp32' } },
+        tokenizer: { from: 'tiny' },
+        loraSites: ['qkv', 'o'],
+        weights: {
+          files: {
+            'config.json': await source('config.json', JSON.stringify(config)),
+            'model.safetensors': await source('model.safetensors', writeSafetensors(Object.fromEntries(tensors))),
+          },
+        },
+      },
+    },
+  } as Recipe
+  await buildFirmware(recipe, { home, out: at('images', name) })
+}
+
+interface EvalJson {
+  readonly fit: string
+  readonly measured: { readonly value: number; readonly count: number }
+  readonly base: { readonly value: number }
+  readonly sameOutput: boolean
+}
+interface VerdictJson {
+  readonly verdict: string
+  readonly reason: string
+  readonly evaluation?: EvalJson
+  readonly retrained?: { readonly out: string; readonly metric: { readonly value: number } }
+}
+
+describe('measured on an image with weights of a file', () => {
+  const LEARN = ['--parts', 'q,k,v,o', '--lr', '0.02', '--patience', '0', '--steps', '60']
+  const on = (image: string, ...words: string[]) => m4fm('adapter', ...words, '--image', image, '--json')
+
+  beforeAll(async () => {
+    // What two layers that were never trained can learn: one letter or the other, all over the text.
+    const rows = Array.from({ length: 40 }, (_, i) => [`${i} xxxxxxxx,good`, `${i} qqqqqqqq,bad`]).flat()
+    await writeFile(at('letters.csv'), `text,label\n${rows.join('\n')}\n`)
+    await buildPretrained('first', 3)
+    await buildPretrained('second', 4)
+    const trained = await on('first', 'train', '--data', at('letters.csv'), '--out', at('judge'), ...LEARN)
+    expect([trained.code, trained.stderr]).toEqual([0, ''])
+  })
+
+  test('what training recorded is measured again, on its own samples and on others', async () => {
+    const { manifest } = await readAdapterPackage(at('judge'))
+    expect(manifest.metric!.value).toBeGreaterThanOrEqual(0.8)
+    const [own, others] = await Promise.all([
+      on('first', 'eval', at('judge')),
+      on('first', 'eval', at('judge'), '--data', at('letters.csv'), '--count', '10'),
+    ])
+    expect([own.code, own.stderr, others.code]).toEqual([0, '', 0])
+    const report = own.json<EvalJson>()
+    expect(report).toMatchObject({ fit: 'same', sameOutput: false })
+    expect(report.measured.value).toBe(manifest.metric!.value)
+    expect(report.measured.count).toBe(manifest.metric!.count)
+    expect(report.base.value).toBeLessThan(report.measured.value)
+    expect(others.json<EvalJson>().measured.count).toBe(10)
+    const text = await m4fm('adapter', 'eval', at('judge'), '--image', 'first')
+    expect(text.stdout).toMatch(/^accuracy +\d\.\d{3} ± /m)
+    expect(text.stdout).toMatch(/^base alone +\d/m)
+  })
+
+  test('on its image it is kept; on another it falls short, and is trained again', async () => {
+    const [kept, fallen] = await Promise.all([
+      on('first', 'revalidate', at('judge')),
+      on('second', 'revalidate', at('judge'), '--eval', at('letters.csv')),
+    ])
+    expect(kept.code).toBe(0)
+    expect(kept.json<VerdictJson>()).toMatchObject({ verdict: 'keep', evaluation: { fit: 'same' } })
+    // Weights of another seed know nothing of what was learned on the first.
+    expect(fallen.code).toBe(1)
+    const { verdict, evaluation } = fallen.json<VerdictJson>()
+    expect(verdict).toMatch(/^(retrain|refuse)$/)
+    expect(evaluation).toMatchObject({ fit: 'revalidate', measured: { count: 80 } })
+    const again = await on(
+      'second',
+      ...[
+        'revalidate',
+        at('judge'),
+        '--retrain',
+        '--data',
+        at('letters.csv'),
+        '--out',
+        at('judge-2'),
+        '--tolerance',
+        '0',
+      ],
+    )
+    const report = again.json<VerdictJson>()
+    if (report.verdict === 'keep') throw new Error(report.reason)
+    expect(again.code).toBe(0)
+    expect(report.retrained).toMatchObject({ out: at('judge-2') })
+    const { manifest } = await readAdapterPackage(at('judge-2'))
+    expect(manifest).toMatchObject({
+      name: 'judge',
+      base: { image: { name: 'second' } },
+      training: { recipe: { steps: 60 } },
+    })
+    expect((await on('second', 'revalidate', at('judge-2'))).json<VerdictJson>().verdict).toBe('keep')
+  })
+
+  test('few-shot: a row a share, a run a seed, and nothing left behind', async () => {
+    const before = (await readdir(home)).sort()
+    const few = await on(
+      'first',
+      ...['few-shot', '--data', at('letters.csv'), '--fractions', '0.2,1', '--repeats', '2', '--steps', '4'],
+    )
+    expect([few.code, few.stderr]).toEqual([0, ''])
+    expect(few.json()).toMatchObject({
+      metric: 'accuracy',
+      rows: [
+        {
+          fraction: 0.2,
+          runs: [
+            { seed: 0, steps: 4 },
+            { seed: 1, steps: 4 },
+          ],
+        },
+        { fraction: 1, samples: 72, mean: expect.any(Number) },
+      ],
+    })
+    expect((await readdir(home)).sort()).toEqual(before)
+  })
+
+  test('what cannot be measured is refused, and options that mean nothing too', async () => {
+    const cases: readonly (readonly [readonly string[], number, string])[] = [
+      [['eval', at('judge'), '--image', IMAGE], 2, 'NOT_AVAILABLE'],
+      [['eval', at('judge'), '--image', 'first', '--count', '0'], 2, 'USAGE'],
+      [['eval', 'nobody', '--image', 'first'], 2, 'UNKNOWN_NAME'],
+      [['revalidate', at('judge'), '--image', 'first', '--out', at('x')], 2, 'USAGE'],
+      [['revalidate', at('judge'), '--image', 'first', '--retrain'], 2, 'USAGE'],
+      [['few-shot', '--data', at('letters.csv'), '--image', 'first', '--fractions', '0,1'], 2, 'USAGE'],
+    ]
+    for (const [words, code, name] of cases) {
+      const result = await m4fm('adapter', ...words, '--json')
+      expect([result.code, result.json<ErrorJson>().error.code], words.join(' ')).toEqual([code, name])
+    }
+    const foreign = await on(IMAGE, 'revalidate', at('judge'))
+    expect([foreign.code, foreign.json<ErrorJson>().error.code]).toEqual([2, 'NOT_AVAILABLE'])
+  })
+})
+
+test('every option of train reaches the trainer or the command', () => {
+  const group = COMMANDS.adapter!
+  if (!isGroup(group)) throw new Error('adapter is a group')
+  const own = ['data', 'out', 'image', 'eval', 'name', 'app', 'licence', 'dryRun', 'fresh']
+  const values: Record<string, unknown> = {
+    kind: 'lora',
+    forward: 'image',
+    dtype: 'float16',
+    columns: 'text=a',
+    rsLora: true,
+    recompute: true,
+  }
+  for (const { flags } of group.commands.train!.options) {
+    const name = /^--([a-z-]+)/.exec(flags)![1]!.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+    if (own.includes(name)) continue
+    expect(trainOptions({ [name]: values[name] ?? '1' }), flags).not.toEqual({})
+  }
 })

@@ -5,19 +5,8 @@ import type { CommandGroup, OptionSpec } from './commands.js'
 const IMAGE: OptionSpec = { flags: '--image <image>', about: 'the image; default: the active slot, else lite' }
 const ADAPTER = 'name of an installed one, or the folder of a package or of PEFT'
 
-const TRAINING: readonly OptionSpec[] = [
-  {
-    flags: '--data <file>',
-    about: 'samples: CSV, TSV or JSONL with text and label, or prompt and answer; chats as JSONL',
-  },
-  {
-    flags: '--columns <a=b,…>',
-    about:
-      'where the file calls a field otherwise, e.g. text=sentence,label=0: a name, or a number in a table without header',
-  },
-  { flags: '--out <dir>', about: 'folder of the package to write' },
-  { ...IMAGE, about: 'the image to train on; default: the active slot, else lite' },
-  { flags: '--eval <file>', about: 'held-out samples of your own; default: a part of the data' },
+/** What both `train` and `few-shot` take. */
+const RECIPE: readonly OptionSpec[] = [
   { flags: '--kind <kind>', about: 'lora (default), prompt or prefix' },
   { flags: '--parts <q,v,…>', about: 'lora: parts of the base, with a rank of their own as in q:16 (default q,v)' },
   { flags: '--rank <r>', about: 'lora: rank (default 8)' },
@@ -27,18 +16,46 @@ const TRAINING: readonly OptionSpec[] = [
   { flags: '--steps <n>', about: 'optimiser steps (default: 3 passes over the data, at most 300)' },
   { flags: '--epochs <n>', about: 'passes over the data, where --steps is not given; at most 300 steps' },
   { flags: '--batch <n>', about: 'samples a step (default 16)' },
-  { flags: '--rows-at-once <n>', about: 'samples at once, where fewer than --batch: slower, with less memory' },
+  {
+    flags: '--tokens-at-once <n>',
+    about: 'tokens that are run at once, padding included: fewer need less memory (default 768)',
+  },
   { flags: '--max-tokens <n>', about: 'longest sample; longer texts are cut, and it is said (default 256)' },
   { flags: '--lr <x>', about: 'learning rate (default: lora 0.001, prompt and prefix 0.01)' },
   { flags: '--seed <n>', about: 'same seed, same adapter (default 0)' },
   { flags: '--eval-fraction <x>', about: 'share of the data that is held out (default 0.1, 2 to 500 samples)' },
   { flags: '--eval-every <n>', about: 'steps between two looks at the held-out loss (default: a tenth of the steps)' },
   { flags: '--patience <n>', about: 'looks without a better loss after which training stops; 0 never (default 3)' },
-  { flags: '--fraction <x>', about: 'train on this share of the data only (few-shot)' },
   { flags: '--template <text>', about: 'prompt with {} where the text goes, or chat' },
   { flags: '--forward <form>', about: 'int8 (default, faster) or image: frozen products as the device runs them' },
   { flags: '--recompute', about: 'compute layers again on the way back: slower, with less memory' },
   { flags: '--dtype <type>', about: 'how tensors are stored: float32 (default) or float16' },
+]
+
+const SAMPLES: readonly OptionSpec[] = [
+  {
+    flags: '--data <file>',
+    about: 'samples: CSV, TSV or JSONL with text and label, or prompt and answer; chats as JSONL',
+  },
+  {
+    flags: '--columns <a=b,…>',
+    about:
+      'where the file calls a field otherwise, e.g. text=sentence,label=0: a name, or a number in a table without header',
+  },
+]
+const TRAIN_IMAGE: OptionSpec = { ...IMAGE, about: 'the image to train on; default: the active slot, else lite' }
+const HELD_OUT: OptionSpec = {
+  flags: '--eval <file>',
+  about: 'held-out samples of your own; default: a part of the data',
+}
+
+const TRAIN: readonly OptionSpec[] = [
+  ...SAMPLES,
+  { flags: '--out <dir>', about: 'folder of the package to write' },
+  TRAIN_IMAGE,
+  HELD_OUT,
+  ...RECIPE,
+  { flags: '--fraction <x>', about: 'train on this share of the data only (few-shot)' },
   { flags: '--name <name>', about: 'name of the adapter (default: that of the folder)' },
   { flags: '--app <id>', about: 'the app that ships it, e.g. org.example.mail' },
   { flags: '--licence <id>', about: 'SPDX id, or a sentence' },
@@ -46,8 +63,19 @@ const TRAINING: readonly OptionSpec[] = [
   { flags: '--fresh', about: 'forget the checkpoint of an unfinished run' },
 ]
 
+const FEW_SHOT: readonly OptionSpec[] = [
+  ...SAMPLES,
+  { flags: '--fractions <a,b,…>', about: 'shares of the data, above 0 and at most 1 (default 0.01,0.02,0.05,0.1)' },
+  { flags: '--repeats <n>', about: 'draws of each share, each with a seed of its own (default 3)' },
+  { flags: '--out <dir>', about: 'adapters are made beside it and removed again (default: a temporary folder)' },
+  TRAIN_IMAGE,
+  HELD_OUT,
+  ...RECIPE,
+]
+
 export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
-  about: 'Adapters: what an app ships instead of a model. Inspect, convert, sign, install them by name.',
+  about:
+    'Adapters: what an app ships instead of a model. Train, measure, inspect, convert, sign, install them by name.',
   example: 'm4fm adapter inspect my-adapter',
   exits: [2],
   commands: {
@@ -56,10 +84,61 @@ export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
       about:
         'Train an adapter on samples: a table of texts and labels, of prompts and answers, or chats. It is measured on samples ' +
         'that were held out. Ctrl-C keeps a checkpoint; the same command goes on from it.',
-      options: TRAINING,
+      options: TRAIN,
       example: 'm4fm adapter train --data reviews.csv --out reviews-adapter --steps 100',
       exits: [2, 3, 4],
       load: () => import('./commands/adapter-train.js'),
+    },
+    eval: {
+      operands: '<adapter>',
+      about:
+        'Measure a package on the samples that it carries, or on others, with and without it. Exit code 1 when it changes nothing. ' +
+        'ADAPTER: its folder, or name of an installed one.',
+      options: [
+        { ...IMAGE, about: 'the image to measure on; default: the active slot, else lite' },
+        { flags: '--data <file>', about: 'other samples than its own: CSV, TSV or JSONL' },
+        { flags: '--count <n>', about: 'at most so many samples (default: all)' },
+      ],
+      example: 'm4fm adapter eval my-adapter',
+      exits: [1, 2, 3, 4],
+      load: () => import('./commands/adapter-eval.js'),
+    },
+    'few-shot': {
+      operands: '',
+      about:
+        'How much data an adapter needs: train on small shares of the data, drawn again with other seeds, and measure each.',
+      options: FEW_SHOT,
+      example: 'm4fm adapter few-shot --data train.csv --eval test.csv --fractions 0.01,0.1',
+      exits: [2, 3, 4],
+      load: () => import('./commands/adapter-few-shot.js'),
+    },
+    revalidate: {
+      operands: '<adapter>',
+      about:
+        'After a base was replaced: is the adapter as good on this image as it was recorded? Says keep, retrain or refuse; exit code ' +
+        '1 unless it is kept or was trained again. ADAPTER: its folder, or name of an installed one.',
+      options: [
+        { ...IMAGE, about: 'the image to measure on; default: the active slot, else lite' },
+        {
+          flags: '--tolerance <x>',
+          about: 'how much the metric may fall (default 0.02, or two standard errors if more)',
+        },
+        { flags: '--count <n>', about: 'measure on at most so many samples (default: all)' },
+        {
+          flags: '--eval <file>',
+          about: 'samples to measure on, in place of its own; with --retrain also the held-out ones',
+        },
+        {
+          flags: '--retrain',
+          about: 'train it again from its recorded recipe unless it is kept; needs --data and --out',
+        },
+        { flags: '--data <file>', about: 'with --retrain: samples to train on; else as --eval' },
+        { flags: '--out <dir>', about: 'with --retrain: folder of the new package' },
+        { flags: '--fresh', about: 'with --retrain: forget the checkpoint of an unfinished run' },
+      ],
+      example: 'm4fm adapter revalidate my-adapter --image lite',
+      exits: [1, 2, 3, 4],
+      load: () => import('./commands/adapter-revalidate.js'),
     },
     inspect: {
       operands: '<adapter>',

@@ -22,7 +22,7 @@ const NUMBERS = {
   alpha: { whole: false, least: 0 },
   tokens: COUNT,
   batch: COUNT,
-  rowsAtOnce: COUNT,
+  tokensAtOnce: COUNT,
   maxTokens: COUNT,
   seed: { whole: true, least: 0 },
   evalEvery: COUNT,

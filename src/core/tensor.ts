@@ -39,6 +39,7 @@ export function bytesOf(data: ArrayBufferView): Uint8Array {
 /** Little-endian bytes as typed elements; copies only when the address is not aligned. */
 export function viewAs<T extends DType>(dtype: T, bytes: Uint8Array): DataOf<T> {
   const { array, bytes: size } = DTYPES[dtype]
-  const aligned = bytes.byteOffset % size === 0 ? bytes : bytes.slice()
+  // Not `slice`: of a Buffer that is a view, as little aligned as before.
+  const aligned = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes)
   return new array(aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / size) as DataOf<T>
 }

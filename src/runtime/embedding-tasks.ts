@@ -1,7 +1,7 @@
 /** Path 3: vectors, their closeness, the choice of a label by it, the nearest of a gallery. The backbone sleeps. */
 
 import { M4Error } from '../core/errors.js'
-import { matchByHead } from './class-head.js'
+import { embedProjected, type HeadAdapter, matchByAdapter, matchByHead } from './class-head.js'
 import { embedRead, embedScaled, type ReadItem, readItems } from './items.js'
 import { fillTemplate } from './prompts.js'
 import type {
@@ -14,7 +14,7 @@ import type {
   RetrieveRequest,
   SimilarityRequest,
 } from './requests.js'
-import { cosine } from './text-embedding.js'
+import { cosine, type EmbedOptions } from './text-embedding.js'
 import { checkLabels } from './text-tasks.js'
 import type { Work } from './work.js'
 
@@ -25,7 +25,7 @@ const DEFAULT_TOP = 10
 
 // biome-ignore lint/correctness/useYield: a handler is a generator, also where nothing comes before the answer
 export async function* embed(request: EmbedRequest, work: Work): AsyncGenerator<never, Outputs['embed']> {
-  const embeddings = await embedRead(await readItems(itemsOf(request), work), request, work)
+  const embeddings = await vectorsOf(await readItems(itemsOf(request), work), request, work)
   return { embeddings, width: embeddings[0]!.length }
 }
 
@@ -36,14 +36,19 @@ export async function* similarity(
   const items = await readItems(itemsOf(request), work)
   const others = request.others ? await readItems(request.others, work, 'others') : []
   // One batch for both sides: padding is shared.
-  const vectors = await embedRead([...items, ...others], request, work)
+  const vectors = await vectorsOf([...items, ...others], request, work)
   const rows = vectors.slice(0, items.length)
   const columns = request.others ? vectors.slice(items.length) : rows
   return { similarities: rows.map((row) => columns.map((column) => cosine(row, column))) }
 }
 
 export async function* match(request: MatchRequest, work: Work): AsyncGenerator<never, MatchOutput> {
-  const { labels, descriptions = {} } = request
+  const { labels, adapter, descriptions = {} } = request
+  if (adapter && labels !== undefined)
+    throw new M4Error('INVALID_REQUEST', `match: the adapter ${adapter.name} has labels of its own, got labels too.`, {
+      hint: 'Leave labels or the adapter out.',
+    })
+  if (adapter) return matchByAdapter(await readItems(itemsOf(request), work), adapter, request, work)
   if (labels === undefined) return matchByHead(await readItems(itemsOf(request), work), work)
   checkLabels(labels)
   const unknown = Object.keys(descriptions).find((label) => !labels.includes(label))
@@ -81,7 +86,7 @@ export async function* retrieve(request: RetrieveRequest, work: Work): AsyncGene
     throw new M4Error('INVALID_REQUEST', `top: expected a whole number, 1 or more, got ${top}.`)
   const queries = await readItems(itemsOf(request), work)
   const gallery = await readItems(request.gallery, work, 'gallery')
-  const vectors = await embedRead([...queries, ...gallery], request, work)
+  const vectors = await vectorsOf([...queries, ...gallery], request, work)
   const targets = vectors.slice(queries.length)
   const results = vectors.slice(0, queries.length).map((query) =>
     targets
@@ -91,6 +96,13 @@ export async function* retrieve(request: RetrieveRequest, work: Work): AsyncGene
   )
   return { results }
 }
+
+interface Embedding extends Pick<EmbedOptions, 'window'> {
+  readonly adapter?: HeadAdapter | undefined
+}
+
+const vectorsOf = (items: readonly ReadItem[], options: Embedding, work: Work): Promise<readonly Float32Array[]> =>
+  options.adapter ? embedProjected(items, options.adapter, options, work) : embedRead(items, options, work)
 
 /** What was asked about, under either name. @throws M4Error `INVALID_REQUEST` */
 export function itemsOf({ texts, items }: Itemised): readonly Item[] {

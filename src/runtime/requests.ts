@@ -6,6 +6,7 @@
 import type { AdapterTensors } from '../adapters/types.js'
 import type { Role } from '../firmware/manifest.js'
 import type { Picture } from '../media/image.js'
+import type { HeadAdapter } from './class-head.js'
 import type { SamplingOptions } from './sampling.js'
 import type { Calibration, LabelScore } from './score.js'
 
@@ -17,6 +18,14 @@ interface Common {
 interface Adapted {
   /** The answer is that of the base plus this adapter. Same rank-0 graph, so the base itself is never touched. */
   readonly adapter?: AdapterTensors | undefined
+}
+
+interface Projected {
+  /**
+   * A head of type `retrieval`: vectors of its module's items are projected into the space of the image's texts, so that both can be
+   * compared also where the encoders share no space. Items given as `{embedding}` are taken as projected.
+   */
+  readonly adapter?: HeadAdapter | undefined
 }
 
 interface Decoded {
@@ -148,18 +157,18 @@ export interface Itemised {
   readonly items?: readonly Item[] | undefined
 }
 
-export interface EmbedRequest extends Common, Windowed, Itemised {
+export interface EmbedRequest extends Common, Projected, Windowed, Itemised {
   readonly task: 'embed'
 }
 
-export interface SimilarityRequest extends Common, Windowed, Itemised {
+export interface SimilarityRequest extends Common, Projected, Windowed, Itemised {
   readonly task: 'similarity'
   /** Rows of the answer are the items, columns these. Default: the items again. */
   readonly others?: readonly Item[]
 }
 
 /** The nearest of a gallery to each item. */
-export interface RetrieveRequest extends Common, Windowed, Itemised {
+export interface RetrieveRequest extends Common, Projected, Windowed, Itemised {
   readonly task: 'retrieve'
   /** Items of any kind; those embedded before are given as `{embedding}`. */
   readonly gallery: readonly Item[]
@@ -186,6 +195,11 @@ export interface MatchRequest extends Common, Windowed, Itemised {
   readonly task: 'match'
   /** Left out: the encoder's own head answers, where the image brings one. */
   readonly labels?: readonly string[] | undefined
+  /**
+   * A head of type `classifier` (head-adapter.ts): its own labels with their probabilities; neither `labels` nor any text. It reads
+   * items of the module that it was trained on, and what `embed` gave for such.
+   */
+  readonly adapter?: HeadAdapter | undefined
   /** What each label means, in a sentence; better than its bare name (72.3 against 63.7 % on AG News). */
   readonly descriptions?: Readonly<Record<string, string>>
   /** For labels without a description. Default: `This text is about {}.`, or the bare label where not all items are texts. */
@@ -400,7 +414,7 @@ export interface Report {
   readonly weightBytes: number
   readonly stages: readonly { readonly name: string; readonly ms: number }[]
   readonly totalMs: number
-  /** Name of the adapter that the backbone ran with. */
+  /** Name of the adapter that the answer was made with. */
   readonly adapter?: string
   readonly tokens: Readonly<TokenCounts>
   /** Only, and always, on answers of random weights: they mean nothing. */

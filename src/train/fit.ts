@@ -26,8 +26,15 @@ export interface FitSubject {
   readonly initial: ReadonlyMap<string, Float32Array>
   readonly trainCount: number
   readonly evalCount: number
+  /**
+   * Samples that are run at once, where a batch may be too large for that: gradients are gathered over the parts. Absent: batches
+   * are run whole, and the optimiser is in the same graph.
+   */
+  readonly parts?: (side: 'train' | 'eval', indices: readonly number[]) => readonly (readonly number[])[]
   /** @param normaliser what sums are divided by where a batch is run in parts: the weight of all parts together */
   batch(side: 'train' | 'eval', indices: readonly number[], normaliser?: number): FitBatch
+  /** Of a sample, where batches are padded to their longest. */
+  readonly lengthOf?: (index: number) => number
   /** Weight of a batch without making it. */
   weightOf(indices: readonly number[]): number
   open(kind: Extract<StepKind, 'adamw' | 'accumulate'>): Promise<Session>
@@ -38,7 +45,6 @@ export interface FitSubject {
 export interface FitOptions {
   readonly steps: number
   readonly batch: number
-  readonly rowsAtOnce: number
   readonly optimiser: OptimiserOptions
   readonly seed: number
   readonly evalEvery: number
@@ -100,7 +106,7 @@ const STILL: Readonly<Record<Hyperparameter, number>> = {
  * `DISK_FULL`, `ENGINE`
  */
 export async function fitSubject(engine: Engine, subject: FitSubject, options: FitOptions): Promise<FitResult> {
-  const inParts = options.rowsAtOnce < options.batch
+  const inParts = subject.parts !== undefined
   using state = new TrainingState(engine, subject.shapes, subject.initial, { sums: inParts })
   using session = new StepSession(engine, await subject.open(inParts ? 'accumulate' : 'adamw'), state)
   using optimiser = inParts ? new StepSession(engine, await subject.openOptimiser(), state) : undefined
@@ -112,7 +118,7 @@ export async function fitSubject(engine: Engine, subject: FitSubject, options: F
     const started = performance.now()
     const scalars = scalarsAt(options.optimiser, run.step, options.steps)
     const { loss, gradientNorm, units } = optimiser
-      ? await stepInParts(session, optimiser, state, subject, batch, scalars, options)
+      ? await stepInParts(session, optimiser, state, subject, batch, scalars)
       : await wholeStep(session, subject, batch, scalars)
     run.stepped(batch, loss, units, (performance.now() - started) / 1000)
     const looked = run.isLook() ? await heldOutLoss(session, state, subject, options) : undefined
@@ -150,13 +156,12 @@ async function stepInParts(
   subject: FitSubject,
   { indices }: Batch,
   scalars: Readonly<Record<Hyperparameter, number>>,
-  { rowsAtOnce }: FitOptions,
 ): Promise<Stepped> {
   state.clearSums()
   const normaliser = subject.weightOf(indices)
   let [loss, units] = [0, 0]
-  for (let from = 0; from < indices.length; from += rowsAtOnce) {
-    const part = subject.batch('train', indices.slice(from, from + rowsAtOnce), normaliser)
+  for (const own of subject.parts!('train', indices)) {
+    const part = subject.batch('train', own, normaliser)
     loss += (await session.run(part.feeds)).loss
     units += part.units
   }
@@ -168,12 +173,13 @@ async function heldOutLoss(
   session: StepSession,
   state: TrainingState,
   subject: FitSubject,
-  { rowsAtOnce, evalSamples = 64 }: FitOptions,
+  { batch, evalSamples = 64 }: FitOptions,
 ): Promise<number> {
   const count = Math.min(subject.evalCount, evalSamples)
+  const all = Array.from({ length: count }, (_, i) => i)
+  const chunks = Array.from({ length: Math.ceil(count / batch) }, (_, i) => all.slice(i * batch, (i + 1) * batch))
   let [sum, weights] = [0, 0]
-  for (let from = 0; from < count; from += rowsAtOnce) {
-    const indices = Array.from({ length: Math.min(rowsAtOnce, count - from) }, (_, i) => from + i)
+  for (const indices of subject.parts?.('eval', all) ?? chunks) {
     const { feeds, weight } = subject.batch('eval', indices)
     sum += (await session.run(feeds, STILL)).loss * weight
     weights += weight
@@ -223,7 +229,9 @@ class Run {
       for (const loss of progressed.losses) this.#remember(loss)
       this.#resumedAt = progressed.step
     }
-    this.#stream = batches(subject.trainCount, { size: batch, seed, from: this.#cursor })
+    const { lengthOf } = subject
+    const grouped = lengthOf ? { lengthOf } : {}
+    this.#stream = batches(subject.trainCount, { size: batch, seed, from: this.#cursor, ...grouped })
   }
 
   nextBatch(): Batch {

@@ -1,8 +1,16 @@
 /** Training: adapters from samples, on the graphs that devices run. */
 
 export * from './data/index.js'
+export { type EvaluateReport, type EvaluateRequest, evaluateAdapter } from './evaluate.js'
+export { type FewShotReport, type FewShotRequest, type FewShotRun, fewShotRuns } from './few-shot.js'
 export type { StepReport } from './fit.js'
 export * from './options.js'
+export {
+  type RevalidateReport,
+  type RevalidateRequest,
+  revalidateAdapter,
+  type Verdict,
+} from './revalidate.js'
 export {
   planTraining,
   type TrainFinding,

@@ -25,9 +25,12 @@ export interface TrainOptions {
   readonly epochs?: number
   /** Samples a step. Default 16. */
   readonly batch?: number
-  /** Samples at once, where fewer than `batch`: gradients are gathered over several runs. Default: all of them. */
-  readonly rowsAtOnce?: number
-  /** Longest sample; texts are cut behind it, and it is said. Default 256. */
+  /**
+   * Text: tokens that are run at once, padding included; larger batches are run in parts, their gradients gathered. It decides how
+   * much memory is needed. Default 768.
+   */
+  readonly tokensAtOnce?: number
+  /** Longest sample; texts are cut behind it, and it is said. Default 256, or the context of the backbone where that is less. */
   readonly maxTokens?: number
   readonly optimiser?: Partial<OptimiserOptions>
   readonly seed?: number
@@ -51,12 +54,10 @@ export interface TrainOptions {
   readonly read?: ReadOptions
 }
 
-export interface ResolvedOptions
-  extends Required<Omit<TrainOptions, 'alpha' | 'template' | 'steps' | 'optimiser' | 'rowsAtOnce'>> {
+export interface ResolvedOptions extends Required<Omit<TrainOptions, 'alpha' | 'template' | 'steps' | 'optimiser'>> {
   readonly alpha: number | undefined
   readonly template: string | undefined
   readonly steps: number
-  readonly rowsAtOnce: number
   readonly optimiser: OptimiserOptions
 }
 
@@ -65,8 +66,16 @@ const RATES: Readonly<Record<AdapterKind, number>> = { lora: 1e-3, prompt: 1e-2,
 
 const LONGEST_DEFAULT_RUN = 300
 
-/** @param count samples to train on */
-export function resolveOptions(given: TrainOptions, kind: AdapterKind, count: number): ResolvedOptions {
+/**
+ * @param count samples to train on
+ * @param context rows that the backbone can hold
+ */
+export function resolveOptions(
+  given: TrainOptions,
+  kind: AdapterKind,
+  count: number,
+  context = Number.POSITIVE_INFINITY,
+): ResolvedOptions {
   const batch = Math.min(given.batch ?? 16, count)
   const perEpoch = Math.ceil(count / batch)
   const steps = given.steps ?? Math.min(LONGEST_DEFAULT_RUN, (given.epochs ?? 3) * perEpoch)
@@ -80,8 +89,8 @@ export function resolveOptions(given: TrainOptions, kind: AdapterKind, count: nu
     steps,
     epochs: given.epochs ?? 3,
     batch,
-    rowsAtOnce: Math.min(given.rowsAtOnce ?? batch, batch),
-    maxTokens: given.maxTokens ?? 256,
+    tokensAtOnce: given.tokensAtOnce ?? 768,
+    maxTokens: given.maxTokens ?? Math.min(256, context),
     optimiser: {
       lr: RATES[kind],
       beta1: 0.9,

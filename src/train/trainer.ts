@@ -40,7 +40,7 @@ import { availableBytes, estimateMemory, type MemoryEstimate, requireMemory } fr
 import { type ResolvedOptions, resolveOptions, type TrainOptions } from './options.js'
 import { peakMemoryBytes } from './process-memory.js'
 import { evalSampleOf, isWithoutEffect, type Measured, measureText } from './text/evaluate.js'
-import { openTextEncoder } from './text/open.js'
+import { contextOf, openTextEncoder } from './text/open.js'
 import { type TextSubject, textSubject } from './text/subject.js'
 import { isTextSample, type TextSample, type TextTask } from './text/task.js'
 
@@ -62,8 +62,14 @@ export interface TrainRequest extends LongOperation {
   readonly fresh?: boolean
   readonly onStep?: (report: StepReport) => void
   readonly onFinding?: (finding: TrainFinding) => void
+  /** Seconds between two checkpoints. Default 20. */
+  readonly checkpointSeconds?: number
+  /** Memory that may be used. Default: what the system has. */
+  readonly availableBytes?: number
   /** Samples that the finished adapter is measured on; all that were held out are carried. Default 200. */
   readonly measured?: number
+  /** Also measure the base without the adapter, to compare with. Default true. */
+  readonly measureBase?: boolean
 }
 
 export type TrainFinding =
@@ -109,6 +115,8 @@ interface Prepared {
   readonly train: readonly TextSample[]
   readonly evaluation: readonly TextSample[]
   readonly findings: TrainFinding[]
+  /** Settings that need less memory, the fastest first. */
+  readonly gentler: () => Promise<{ what: string; totalBytes: number }[]>
 }
 
 /**
@@ -129,14 +137,15 @@ export async function trainAdapter(request: TrainRequest): Promise<TrainReport> 
   const { image, engine, signal } = request
   const prepared = await prepare(request)
   const { plan, trained, subject, data, findings } = prepared
-  requireMemory(plan.memory, availableBytes(), [])
+  const available = request.availableBytes ?? availableBytes()
+  requireMemory(plan.memory, available, plan.memory.totalBytes > available ? await prepared.gentler() : [])
   const out = resolve(request.out)
   const folder = `${out}.training`
   await mkdir(folder, { recursive: true })
   const key = runKey(request, plan, data)
   const result = await fitSubject(engine, subject, {
     ...plan.options,
-    checkpoint: { folder, key, everySeconds: 20, fresh: request.fresh ?? false },
+    checkpoint: { folder, key, everySeconds: request.checkpointSeconds ?? 20, fresh: request.fresh ?? false },
     signal,
     beforeStep: (step) => (step % 25 === 0 ? assertUnchanged(data) : undefined),
     ...(request.onStep ? { onStep: request.onStep } : {}),
@@ -158,34 +167,38 @@ async function prepare(request: TrainRequest): Promise<Prepared> {
       ? all
       : fewShot(all, { fraction: options.fraction, seed: options.seed ?? 0 })
   const texts = (set: DataSet) => set.samples.filter(isTextSample)
-  const resolved = resolveOptions(options, options.kind ?? 'lora', train.samples.length)
+  const resolved = resolveOptions(options, options.kind ?? 'lora', train.samples.length, contextOf(image))
   const encoder = await openTextEncoder(image, data, resolved)
   const { abi } = image.manifest
   const trained = trainedOf(abi, { ...resolved, kind: resolved.kind as 'lora' })
   const initial = initialValues(abi, trained, resolved.seed, await initialRows(request, trained, encoder))
-  const subject = textSubject({
-    engine: request.engine,
-    image,
-    home: request.home,
-    trained,
-    initial,
-    encoder,
-    train: texts(train),
-    eval: texts(evaluation),
-    options: resolved,
-    ...(request.onProgress ? { onProgress: request.onProgress } : {}),
-    ...(request.signal ? { signal: request.signal } : {}),
-  })
+  const subjectWith = (changed: Partial<ResolvedOptions>) =>
+    textSubject({
+      engine: request.engine,
+      image,
+      home: request.home,
+      trained,
+      initial,
+      encoder,
+      train: texts(train),
+      // The loss knows only labels that are trained; the measurement counts the others as wrong.
+      eval: texts(evaluation).filter(
+        (sample) => sample.kind !== 'text-label' || encoder.task.labels!.includes(sample.label),
+      ),
+      options: { ...resolved, ...changed },
+      ...(request.onProgress ? { onProgress: request.onProgress } : {}),
+      ...(request.signal ? { signal: request.signal } : {}),
+    })
+  const subject = subjectWith({})
   const parameters = trainedShapes(abi, trained).reduce((sum, { dims }) => sum + dims.reduce((a, b) => a * b, 1), 0)
   const adapterBytes = parameters * (resolved.dtype === 'float16' ? 2 : 4)
   requireSmall(adapterBytes, resolved)
-  const graph = await subject.graph(resolved.rowsAtOnce < resolved.batch ? 'accumulate' : 'adamw')
-  const T = typicalLength(subject, resolved)
-  const memory = estimateMemory(
-    graph,
-    { B: resolved.rowsAtOnce, T, N: subject.weightOf(firstIndices(resolved.rowsAtOnce, train.samples.length)) },
-    parameters * 4 * 6,
-  )
+  const memoryOf = async (changed: Partial<ResolvedOptions>) => {
+    const own = subjectWith(changed)
+    const graph = await own.graph(own.parts ? 'accumulate' : 'adamw')
+    return estimateMemory(graph, largestPart(own, resolved), parameters * 4 * STATE_COPIES)
+  }
+  const memory = await memoryOf({})
   const plan = {
     task: encoder.task,
     options: resolved,
@@ -195,15 +208,40 @@ async function prepare(request: TrainRequest): Promise<Prepared> {
     memory,
     adapterBytes,
   }
-  return { plan, trained, subject, data, train: texts(train), evaluation: texts(evaluation), findings }
+  const gentler = () => gentlerSettings(resolved, memoryOf)
+  return { plan, trained, subject, data, train: texts(train), evaluation: texts(evaluation), findings, gentler }
 }
 
-const firstIndices = (count: number, most: number) => Array.from({ length: Math.min(count, most) }, (_, i) => i)
+/** Values, two moments, their new values, and a gradient. */
+const STATE_COPIES = 7
 
-/** Tokens of the longest of a sample of rows: padded batches are as long as their longest. */
-function typicalLength(subject: TextSubject, { rowsAtOnce }: ResolvedOptions): number {
-  const { feeds } = subject.batch('train', firstIndices(Math.max(64, rowsAtOnce), subject.trainCount))
-  return feeds.ids!.dims[1]!
+async function gentlerSettings(
+  { tokensAtOnce, recompute }: ResolvedOptions,
+  memoryOf: (changed: Partial<ResolvedOptions>) => Promise<MemoryEstimate>,
+): Promise<{ what: string; totalBytes: number }[]> {
+  const fewer = [2, 4, 8].map((by) => ({ tokensAtOnce: Math.ceil(tokensAtOnce / by) }))
+  const settings = [
+    ...fewer.map((each) => ({ ...each, recompute })),
+    ...fewer.map((each) => ({ ...each, recompute: true })),
+  ]
+  const found: { what: string; totalBytes: number }[] = []
+  for (const setting of settings) {
+    const what = `--tokens-at-once ${setting.tokensAtOnce}${setting.recompute && !recompute ? ' --recompute' : ''}`
+    found.push({ what, totalBytes: (await memoryOf(setting)).totalBytes })
+  }
+  return found
+}
+
+/** Sizes of the largest run among the first samples: what memory depends on. */
+function largestPart(subject: TextSubject, { batch }: ResolvedOptions): { B: number; T: number; N: number } {
+  const indices = Array.from({ length: Math.min(Math.max(64, batch), subject.trainCount) }, (_, i) => i)
+  const parts = subject.parts?.('train', indices) ?? [indices.slice(0, batch)]
+  const sizes = parts.map((part) => {
+    const { feeds, weight } = subject.batch('train', part)
+    const [B, T] = feeds.ids!.dims as [number, number]
+    return { B, T, N: weight }
+  })
+  return sizes.reduce((most, each) => (each.B * each.T > most.B * most.T ? each : most))
 }
 
 /** The samples of both sides. */
@@ -307,9 +345,9 @@ async function measure(
         details: { reason: 'same-output' },
       },
     )
-  const base = await measureText(firmware, plan.task, samples, options)
+  const base = request.measureBase === false ? undefined : await measureText(firmware, plan.task, samples, options)
   const metric = await measureText(firmware, plan.task, samples, { ...options, adapter: tensors })
-  if (metric.value <= base.value) {
+  if (base && metric.value <= base.value) {
     const message = `On the held-out samples the adapter is no better than the base: ${metric.value.toFixed(3)} against ${base.value.toFixed(3)}.`
     findings.push({ code: 'no-gain', severity: 'warning', message })
   }
@@ -356,7 +394,8 @@ async function pack(
       steps: result.step,
       seconds: Math.round(result.seconds),
       peakMemoryBytes: peakMemoryBytes(),
-      loss: { first: result.losses[0]!, last: result.losses.at(-1)! },
+      // Of the step that was kept: what came behind it may not even be a number.
+      loss: { first: result.losses[0]!, last: result.losses[result.step - 1]! },
     },
     ...(metric ? { metric: score as NonNullable<AdapterFacts['metric']> } : {}),
     licence: request.licence ?? 'LicenseRef-unspecified',

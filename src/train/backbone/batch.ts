@@ -50,13 +50,18 @@ export function backboneBatch(
       targets.push(label)
     })
   })
-  const total = promptTokens + prefixTokens + length
+  const total = promptTokens + length
   const weights = new Float32Array(positions.length).fill(1 / normaliser)
   return {
     ids: int64Tensor([rows.length, length], ids),
-    seqlens_k: hostTensor('int32', [rows.length], new Int32Array(rows.length).fill(total - 1)),
-    total: hostTensor('int32', [], Int32Array.of(total)),
-    ...(prefixTokens ? {} : { past: hostTensor('float32', [rows.length, kvHeads, 0, headWidth]) }),
+    // With a prefix attention is in plain operators, which read lengths from shapes.
+    ...(prefixTokens
+      ? {}
+      : {
+          seqlens_k: hostTensor('int32', [rows.length], new Int32Array(rows.length).fill(total - 1)),
+          total: hostTensor('int32', [], Int32Array.of(total)),
+          past: hostTensor('float32', [rows.length, kvHeads, 0, headWidth]),
+        }),
     positions: int64Tensor([positions.length], positions),
     targets: int64Tensor([targets.length], targets),
     weights: hostTensor('float32', [positions.length], weights),

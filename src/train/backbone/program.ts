@@ -2,11 +2,11 @@
  * The backbone as a training program: the device's own graphs (`embed`, `decode`), an adapter where its inputs are, and the
  * cross-entropy of the answer's tokens. Only the rows whose logits the loss needs pass the head.
  *
- *   inputs   ids int64 [B, T] (shorter rows padded behind) · seqlens_k int32 [B] = P + T − 1 · total int32 [] = P + T
- *            past float32 [B, K, 0, D] (empty; not with a prefix)
+ *   inputs   ids int64 [B, T] (shorter rows padded behind)
+ *            without a prefix: seqlens_k int32 [B] = n + T − 1 · total int32 [] = n + T · past float32 [B, K, 0, D] (empty)
  *            positions int64 [N]: rows of [B·(n + T)] whose next token is predicted, each once
  *            targets int64 [N] · weights float32 [N] (mask and normaliser)
- *            with n = virtual prompt tokens, P = n for a prompt or prefix, else 0
+ *            with n = virtual tokens of prompt tuning, else 0
  *   outputs  loss
  */
 

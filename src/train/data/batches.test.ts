@@ -19,6 +19,21 @@ describe('batches', () => {
     expect(new Set(orders.map((order) => flat(order).join())).size).toBe(3)
   })
 
+  test('samples of about one length go together, each once, and a resumed run agrees', () => {
+    const lengthOf = (i: number) => (i * 37) % 101
+    const options = { size: 4, seed: 3, lengthOf }
+    const served = take(90, 40, options)
+    const first = served.slice(0, 23).flatMap(({ indices }) => indices)
+    expect([...first].sort((a, b) => a - b)).toEqual(Array.from({ length: 90 }, (_, i) => i))
+    const spread = (batch: Batch) => {
+      const lengths = batch.indices.map(lengthOf)
+      return Math.max(...lengths) - Math.min(...lengths)
+    }
+    const mean = (all: Batch[]) => all.reduce((sum, batch) => sum + spread(batch), 0) / all.length
+    expect(mean(served.slice(0, 23))).toBeLessThan(mean(take(90, 23, { size: 4, seed: 3 })) / 3)
+    expect(take(90, 10, { ...options, from: served[12]!.next })).toEqual(served.slice(13, 23))
+  })
+
   test('without shuffling, in order', () => {
     expect(take(3, 3, { size: 2, seed: 1, shuffle: false }).map(({ indices }) => indices)).toEqual([
       [0, 1],

@@ -29,6 +29,11 @@ export interface BatchOptions {
   readonly partial?: 'keep' | 'drop'
   /** Default the start. */
   readonly from?: BatchCursor
+  /**
+   * Length of a sample: batches are then made of samples of about one length, so that little is padded. Neighbours of a few batches
+   * of the seeded order are sorted, and the batches among them drawn again; asked only for samples that are about to be served.
+   */
+  readonly lengthOf?: (index: number) => number
 }
 
 export const FIRST_BATCH: BatchCursor = { epoch: 0, position: 0 }
@@ -46,30 +51,55 @@ export function batches(count: number, options: BatchOptions): Generator<Batch, 
   if (!isCount(from.epoch) || !isCount(from.position) || from.position > count)
     throw usage(`a cursor within ${count} samples`, JSON.stringify(from))
   if (!Number.isFinite(seed)) throw usage('a seed that is a number', seed)
-  return serve(count, size, seed, shuffle, partial, from)
+  return serve(count, { size, seed, shuffle, partial, from, lengthOf: options.lengthOf })
 }
 
-function* serve(
-  count: number,
-  size: number,
-  seed: number,
-  shuffle: boolean,
-  partial: 'keep' | 'drop',
-  from: BatchCursor,
-): Generator<Batch, never, void> {
+/** Batches whose samples are sorted among each other. */
+const SORTED_BATCHES = 8
+
+interface Served extends Required<Omit<BatchOptions, 'lengthOf'>> {
+  readonly lengthOf: BatchOptions['lengthOf']
+}
+
+function* serve(count: number, options: Served): Generator<Batch, never, void> {
+  const { size, seed, shuffle, partial, from } = options
   const least = partial === 'drop' ? size : 1
   let { epoch, position } = from
-  let order: readonly number[] | undefined
+  let order: ((position: number) => readonly number[]) | undefined
   for (;;) {
     if (count - position < least) {
       epoch++
       position = 0
       order = undefined
     }
-    order ??= orderOf(count, shuffle ? epochSeed(seed, epoch) : undefined)
-    const indices = order.slice(position, position + size)
+    order ??= arranged(orderOf(count, shuffle ? epochSeed(seed, epoch) : undefined), epochSeed(seed, epoch), options)
+    const indices = order(position)
     position += indices.length
     yield { indices, epoch, next: { epoch, position } }
+  }
+}
+
+/** The batch at a position: as drawn, or among neighbours of one length. */
+function arranged(
+  order: readonly number[],
+  seed: number,
+  { size, lengthOf }: Served,
+): (position: number) => readonly number[] {
+  if (!lengthOf) return (position) => order.slice(position, position + size)
+  const width = size * SORTED_BATCHES
+  const windows = new Map<number, readonly number[]>()
+  const window = (number: number) => {
+    const sorted = order.slice(number * width, (number + 1) * width).sort((a, b) => lengthOf(a) - lengthOf(b) || a - b)
+    const whole = Math.floor(sorted.length / size)
+    const parts = Array.from({ length: whole }, (_, i) => sorted.slice(i * size, (i + 1) * size))
+    // The short one stays last: positions count whole batches.
+    return [...shuffled(parts, randomSource(epochSeed(seed, number + 1))).flat(), ...sorted.slice(whole * size)]
+  }
+  return (position) => {
+    const number = Math.floor(position / width)
+    if (!windows.has(number)) windows.set(number, window(number))
+    const start = position - number * width
+    return windows.get(number)!.slice(start, start + size)
   }
 }
 

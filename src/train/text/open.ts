@@ -8,6 +8,12 @@ import type { DataSet } from '../data/index.js'
 import type { ResolvedOptions } from '../options.js'
 import { type TextEncoder, textTask } from './task.js'
 
+/** Rows that the image's backbone can hold; undefined without one. */
+export function contextOf(image: Image): number | undefined {
+  const entry = image.manifest.modules.backbone
+  return entry && configNumber(entry, 'contextLength')
+}
+
 /** @throws M4Error `NOT_AVAILABLE` for an image without a backbone or data without text */
 export async function openTextEncoder(
   image: Image,

@@ -40,6 +40,7 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
   const { abi } = image.manifest
   const shape = batchShape(trained, abi)
   const shapes = trainedShapes(abi, trained)
+  const inParts = options.batch * options.maxTokens > options.tokensAtOnce
   const sides = { train: encoded(encoder, parts.train), eval: encoded(encoder, parts.eval) }
   const workspace = () =>
     openWorkspace(image, {
@@ -61,6 +62,8 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
     initial: parts.initial,
     trainCount: parts.train.length,
     evalCount: parts.eval.length,
+    ...(inParts ? { parts: (side, indices) => partsOf(sides[side].row, indices, options.tokensAtOnce) } : {}),
+    lengthOf: (i) => sides.train.row(i).ids.length,
     weightOf: (indices) => answerTokens(indices.map(sides.train.row), shape),
     batch: (side, indices, normaliser) => {
       const rows = indices.map(sides[side].row)
@@ -87,6 +90,17 @@ const batchShape = (trained: Trained, { kvHeads, headWidth }: Abi): BatchShape =
   kvHeads,
   headWidth,
 })
+
+/** As many rows at once as fit when padded to the longest of them; shortest first, so that long ones are among themselves. */
+function partsOf(row: (i: number) => EncodedSample, indices: readonly number[], tokens: number): number[][] {
+  const parts: number[][] = []
+  for (const i of [...indices].sort((a, b) => row(a).ids.length - row(b).ids.length || a - b)) {
+    const last = parts.at(-1)
+    if (last && (last.length + 1) * row(i).ids.length <= tokens) last.push(i)
+    else parts.push([i])
+  }
+  return parts
+}
 
 /** Rows are made when they are first used: a short run on a large set does not read all of it. */
 function encoded(encoder: TextEncoder, samples: readonly TextSample[]) {

@@ -1,0 +1,45 @@
+/** The 15 M LLaMA in our trainer, one process. `node full-worker.mjs <threads> [profile prefix]` */
+
+import { performance } from 'node:perf_hooks'
+import { openEngine } from '../../dist/engine/index.js'
+import { encodeModel } from '../../dist/graph/index.js'
+import { scalarsAt } from '../../dist/train/schedule.js'
+import { StepSession, TrainingState } from '../../dist/train/state.js'
+import { peakMb, serve } from './child.mjs'
+import { OPTIMISER, storiesBatch, storiesStep } from './stories.mjs'
+
+const [threads, profilePrefix] = process.argv.slice(2)
+let open
+let step = 0
+
+await serve({
+  async load() {
+    const started = performance.now()
+    const engine = await openEngine({ backend: 'ffi', threads: Number(threads) })
+    const { graph, parameters, abi } = storiesStep('adamw')
+    const initial = new Map(parameters.map(({ name, initial: first }) => [name, first()]))
+    const state = new TrainingState(engine, parameters, initial)
+    const options = { memoryPattern: false, ...(profilePrefix ? { profilePrefix } : {}) }
+    const session = await engine.createSession({ bytes: await encodeModel(graph) }, options)
+    open = { abi, session, steps: new StepSession(engine, session, state) }
+    return {
+      version: `ONNX Runtime ${engine.version}`,
+      loadMs: performance.now() - started,
+      nodes: graph.nodes.length,
+      operatorTypes: new Set(graph.nodes.map(({ op }) => op)).size,
+      parameters: state.parameterCount,
+    }
+  },
+  async train({ count, rows, length }) {
+    const [ms, losses] = [[], []]
+    for (let i = 0; i < count; i++, step++) {
+      const batch = storiesBatch(open.abi, step, rows, length)
+      const started = performance.now()
+      const { loss } = await open.steps.run(batch, scalarsAt(OPTIMISER, step, Number.POSITIVE_INFINITY))
+      ms.push(performance.now() - started)
+      losses.push(loss)
+    }
+    return { ms, losses, peakMb: peakMb() }
+  },
+  profile: () => open.session.endProfiling(),
+})

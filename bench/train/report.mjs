@@ -1,0 +1,162 @@
+/** The section on training: what was measured, against what, and whether the goals of the project are reached. */
+
+import { table } from '../lib/markdown.mjs'
+import { median, minimum } from '../lib/stats.mjs'
+
+const GOALS = Object.freeze({
+  /** Steps of full training, times as many as PyTorch on the same CPU. */
+  pytorch: 1,
+  /** Tokens of a LoRA on int8 against float32. */
+  int8: 2,
+  /** Of int8 gradients to those of float32 on the same weights. */
+  cosine: 0.98,
+  /** Losses of ten steps against PyTorch. */
+  losses: 1e-3,
+})
+
+const verdict = (holds) => (holds ? 'yes' : '**no**')
+const cell = (values, digits = 0) => `${median(values).toFixed(digits)} (${minimum(values).toFixed(digits)})`
+const ratioOf = (rounds, of) => median(rounds.map(of))
+
+export function trainSection({ protocol, data }) {
+  const parts = { full: fullPart, lora: loraPart, start: startPart, gradients: gradientsPart }
+  const present = Object.keys(parts).filter((name) => data[name] && Object.keys(data[name]).length)
+  return [
+    `${protocol.threads} threads. Medians over the rounds, the best in brackets.`,
+    ...present.map((name) => parts[name](data[name], protocol.parts[name])),
+  ].join('\n\n')
+}
+
+const stepMs = (taken) => median(taken.ms)
+
+function fullPart({ rounds, models, agreement }, { model, compared, steps, m4, pytorch, tfjs }) {
+  const rows = Object.keys(models).map((name) => {
+    const own = rounds.map((round) => round[name]).filter(Boolean)
+    const { batch, version } = models[name]
+    const peak = Math.max(...own.map(({ peakMb }) => peakMb))
+    return [
+      name,
+      version,
+      `${batch.rows} × ${batch.length}`,
+      cell(own.flatMap(({ ms }) => ms)),
+      median(own.map(({ tokensPerSecond }) => tokensPerSecond)).toFixed(0),
+      peak.toFixed(0),
+    ]
+  })
+  const goals = []
+  if (models.pytorch) {
+    const ratio = fasterThanPyTorch(rounds)
+    goals.push([
+      'steps, m4 / PyTorch',
+      `${ratio.toFixed(2)} times`,
+      `≥ ${GOALS.pytorch}`,
+      verdict(ratio >= GOALS.pytorch),
+    ])
+    const memory = memoryRatio(rounds)
+    goals.push(['peak memory, m4 / PyTorch', memory.toFixed(2), '≤ 1', verdict(memory <= 1)])
+    const { steps: count, largest } = agreement.pytorch
+    const holds = largest <= GOALS.losses
+    goals.push([
+      `losses of ${count} steps, largest difference`,
+      largest.toExponential(1),
+      `≤ ${GOALS.losses}`,
+      verdict(holds),
+    ])
+  }
+  if (models.tfjs) {
+    const ratio = ratioOf(
+      rounds.filter((round) => round.tfjs),
+      (round) => stepMs(round.tfjs) / stepMs(round['m4 small']),
+    )
+    goals.push(['steps, m4 / TensorFlow.js', `${ratio.toFixed(0)} times`, '≥ 1', verdict(ratio >= 1)])
+    goals.push([
+      `losses of ${agreement.tfjs.steps} steps against TensorFlow.js`,
+      agreement.tfjs.largest.toExponential(1),
+      `≤ ${GOALS.losses}`,
+      verdict(agreement.tfjs.largest <= GOALS.losses),
+    ])
+  }
+  return [
+    `### Full training\n\n${model}. ${rounds.length} rounds: ${steps}. m4: ${m4}. PyTorch: ${pytorch}. TensorFlow.js: ${tfjs}. Losses of the first ${compared} steps are compared.`,
+    table(['', 'runtime', 'batch', 'ms a step', 'tokens/s', 'peak MB'], rows),
+    ...(goals.length ? [table(['compared', 'value', 'goal', 'reached'], goals)] : []),
+  ].join('\n\n')
+}
+
+const fasterThanPyTorch = (rounds) => ratioOf(rounds, (round) => stepMs(round.pytorch) / stepMs(round.m4))
+const memoryRatio = (rounds) => ratioOf(rounds, (round) => round.m4.peakMb / round.pytorch.peakMb)
+
+const int8Ratio = (rounds) => ratioOf(rounds, (round) => round.int8.tokensPerSecond / round.fp32.tokensPerSecond)
+
+function loraPart({ rounds }, { model, batch, steps, int8, image, fp32 }) {
+  const rows = Object.keys(rounds[0]).map((name) => {
+    const own = rounds.map((round) => round[name])
+    const rates = own.map(({ tokensPerSecond }) => tokensPerSecond)
+    return [
+      name,
+      cell(own.flatMap(({ ms }) => ms)),
+      `${median(rates).toFixed(0)} (${Math.max(...rates).toFixed(0)})`,
+      median(own.map(({ load }) => load.loadMs / 1000)).toFixed(1),
+      Math.max(...own.map(({ peakMb }) => peakMb)).toFixed(0),
+    ]
+  })
+  const ratio = rounds[0].int8 && rounds[0].fp32 ? int8Ratio(rounds) : undefined
+  return [
+    `### LoRA on TinyLlama\n\n${model}; ${batch.rows} × ${batch.length} tokens a step. ${rounds.length} rounds: ${steps}. int8: ${int8}. image: ${image}. fp32: ${fp32}.`,
+    table(['', 'ms a step', 'tokens/s', 'load s', 'peak MB'], rows),
+    ...(ratio === undefined
+      ? []
+      : [
+          `int8 / fp32: ${ratio.toFixed(2)} times as many tokens (goal ≥ ${GOALS.int8}: ${verdict(ratio >= GOALS.int8)}).`,
+        ]),
+  ].join('\n\n')
+}
+
+const startSeconds = (rounds, how) => rounds.map((round) => round[how].ms / 1000)
+
+const startPart = ({ rounds }, { command, until, cold, warm }) =>
+  [
+    `### Time to the first loss\n\n\`${command}\`, until ${until}. Cold: ${cold}. Warm: ${warm}.`,
+    table(
+      ['', 'seconds'],
+      ['cold', 'warm'].map((how) => [how, cell(startSeconds(rounds, how), 1)]),
+    ),
+  ].join('\n\n')
+
+function gradientsPart({ losses, cosines }, { model, text, adapter, fp32, source }) {
+  const rows = Object.entries(cosines).flatMap(([reference, forms]) =>
+    Object.entries(forms).map(([form, { all, A, B, least, length }]) => [
+      form,
+      reference,
+      ...[all, A, B, least].map((value) => value.toFixed(4)),
+      length.toFixed(3),
+      (losses[form] - losses[reference]).toFixed(4),
+    ]),
+  )
+  const own = cosines.fp32?.int8?.all
+  return [
+    `### Gradients\n\n${model}; ${text}. ${adapter}. fp32: ${fp32}. source: ${source}.`,
+    table(['', 'against', 'cosine', 'of A', 'of B', 'least of a matrix', 'ratio of lengths', 'loss, difference'], rows),
+    ...(own === undefined ? [] : [`int8 against fp32: goal ≥ ${GOALS.cosine}: ${verdict(own >= GOALS.cosine)}.`]),
+  ].join('\n\n')
+}
+
+/** Lines for the README: what, compared, number. */
+export function trainRows({ data: { full, lora, start, gradients } }) {
+  const rows = []
+  if (full?.models?.pytorch && full.rounds?.length) {
+    const numbers = `${fasterThanPyTorch(full.rounds).toFixed(2)}, ${memoryRatio(full.rounds).toFixed(2)}`
+    rows.push(['training in full, 15 M LLaMA (random weights)', 'speed and peak memory, m4 / PyTorch', numbers])
+  }
+  if (lora?.rounds?.[0]?.int8 && lora.rounds[0].fp32) {
+    const rate = median(lora.rounds.map((round) => round.int8.tokensPerSecond)).toFixed(0)
+    rows.push(['LoRA on TinyLlama', 'int8 / fp32', `${int8Ratio(lora.rounds).toFixed(2)} (${rate} tokens/s)`])
+  }
+  if (gradients?.cosines?.fp32?.int8)
+    rows.push(['its gradients', 'cosine, int8 to fp32', gradients.cosines.fp32.int8.all.toFixed(4)])
+  if (start?.rounds?.length) {
+    const [cold, warm] = ['cold', 'warm'].map((how) => median(startSeconds(start.rounds, how)).toFixed(1))
+    rows.push(['`m4fm adapter train`, to the first loss', 'first time on an image, later', `${cold} s, ${warm} s`])
+  }
+  return rows
+}

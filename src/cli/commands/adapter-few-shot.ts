@@ -1,0 +1,67 @@
+/** `m4fm adapter few-shot`: the same training on small shares of the data (paper §5: 1 to 10 %). */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { M4Error } from '../../core/errors.js'
+import type { FewShotReport, FewShotRun } from '../../train/index.js'
+import { type CommandAction, commaOption, type OptionValues, textOption } from '../context.js'
+import { table } from '../print.js'
+import { formatSeconds } from '../progress.js'
+import { checkedNumber } from '../train-options.js'
+import { openTraining } from '../training.js'
+
+export const run: CommandAction = async (context, _operands, options) => {
+  const fractions = fractionsOf(options)
+  const repeats = checkedNumber(options, 'repeats', { whole: true, least: 1 })
+  const given = textOption(options, 'out')
+  const folder = given === undefined ? await mkdtemp(join(tmpdir(), 'm4fm-few-shot-')) : undefined
+  try {
+    // Runs that ended are gone with their adapters, so there is nothing to go on from.
+    const training = await openTraining(context, options, given ?? join(folder!, 'adapter'), { keeps: false })
+    const { fewShotRuns } = await import('../../train/index.js')
+    const request = {
+      ...training.request,
+      ...(fractions ? { fractions } : {}),
+      ...(repeats === undefined ? {} : { repeats }),
+      onRun: (done: FewShotRun) => context.note(runText(done)),
+    }
+    const report = await training.watch(() => fewShotRuns(request))
+    context.result(report, reportText(report))
+    return 0
+  } finally {
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** @throws M4Error `USAGE` */
+function fractionsOf(options: OptionValues): number[] | undefined {
+  return commaOption(options, 'fractions')?.map((text) => {
+    const share = Number(text)
+    if (share > 0 && share <= 1) return share
+    throw new M4Error('USAGE', `--fractions: expected numbers above 0 and at most 1, got "${text}".`, {
+      hint: 'For example 0.01,0.1 for one and ten in a hundred.',
+      details: { option: 'fractions', got: text },
+    })
+  })
+}
+
+const percent = (share: number) => `${Number((100 * share).toPrecision(4))} %`
+
+const runText = ({ fraction, seed, samples, steps, metric, seconds }: FewShotRun): string =>
+  `${percent(fraction)}, seed ${seed}: ${samples} samples, ${steps} steps in ${formatSeconds(seconds)}` +
+  (metric === undefined ? '' : `, ${metric.toFixed(3)}`)
+
+function reportText({ metric, base, count, rows }: FewShotReport): string {
+  const cells = rows.map(({ fraction, samples, mean, deviation, runs }) => [
+    percent(fraction),
+    String(samples),
+    String(runs.length),
+    mean === undefined
+      ? 'not measured'
+      : `${mean.toFixed(3)}${deviation === undefined ? '' : ` ± ${deviation.toFixed(3)}`}`,
+  ])
+  const head = ['share', 'samples', 'draws', metric ?? 'metric']
+  const foot = base === undefined ? [] : [`${metric} on ${count} held-out samples; the base alone ${base.toFixed(3)}.`]
+  return [table([head, ...cells], ['right', 'right', 'right', 'left']), ...foot].join('\n')
+}

@@ -1,0 +1,123 @@
+/** A finished adapter, measured again: on the samples that it carries, or on others, on the image that is there now. */
+
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import {
+  type AdapterFit,
+  type AdapterPackage,
+  adapterFit,
+  readAdapterPackage,
+  readPeftAdapter,
+  usableAdapter,
+} from '../adapters/index.js'
+import type { AdapterTensors } from '../adapters/types.js'
+import { M4Error } from '../core/errors.js'
+import type { LongOperation } from '../core/progress.js'
+import type { Engine } from '../engine/types.js'
+import type { Image } from '../firmware/image.js'
+import { openFirmware } from '../runtime/index.js'
+import { openDataSet } from './data/index.js'
+import { type EvalSample, evalSampleOf, isWithoutEffect, type Measured, measureText } from './text/evaluate.js'
+import { isTextSample, type TextTask } from './text/task.js'
+
+export interface EvaluateRequest extends LongOperation {
+  /** Folder of the package. */
+  readonly adapter: string
+  readonly image: Image
+  readonly engine: Engine
+  /** Other samples than the package's own. */
+  readonly data?: string
+  /** At most so many. Default: all. */
+  readonly count?: number
+}
+
+export interface EvaluateReport {
+  readonly adapter: string
+  readonly image: { readonly name: string; readonly digest: string }
+  readonly fit: AdapterFit
+  /** As the package recorded it, on the image that it was made on. */
+  readonly recorded:
+    | { readonly name: string; readonly value: number; readonly count: number; readonly stderr: number }
+    | undefined
+  readonly measured: Measured
+  /** The base alone, on the same samples. */
+  readonly base: Measured
+  /** True when the adapter changes no answer by a bit. */
+  readonly sameOutput: boolean
+}
+
+/**
+ * @throws M4Error `NOT_AVAILABLE` for another ABI, random weights (nothing is measured on them) or a task of another kind,
+ * `EMPTY_INPUT` without samples, `FORMAT_INVALID`, `DIGEST_MISMATCH`
+ */
+export async function evaluateAdapter(request: EvaluateRequest): Promise<EvaluateReport> {
+  const { image, engine, signal, onProgress } = request
+  const found = await readAdapterPackage(request.adapter)
+  const { manifest } = found
+  if (image.manifest.weights === 'random')
+    throw new M4Error(
+      'NOT_AVAILABLE',
+      `The weights of image ${image.manifest.name} are random: no accuracy is measured on it.`,
+      {
+        hint: 'Use an image with real weights, e.g. `m4fm build lite`.',
+      },
+    )
+  const task = taskOf(found)
+  const adapter = tensorsOf(found, image)
+  const samples = (await samplesOf(request, found)).slice(0, request.count)
+  using firmware = await openFirmware(image, { engine })
+  const options = { ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) }
+  const sameOutput = await isWithoutEffect(firmware, task, samples, adapter, signal)
+  const base = await measureText(firmware, task, samples, options)
+  const measured = sameOutput ? base : await measureText(firmware, task, samples, { ...options, adapter })
+  return {
+    adapter: manifest.name,
+    image: { name: image.manifest.name, digest: image.digest },
+    fit: adapterFit(manifest, { abi: image.manifest.abi.id, digest: image.digest }),
+    recorded: manifest.metric,
+    measured,
+    base,
+    sameOutput,
+  }
+}
+
+/** @throws M4Error `NOT_AVAILABLE` */
+export function taskOf({ manifest }: AdapterPackage): TextTask {
+  const { task, prompt, name } = manifest
+  if ((task !== 'classify' && task !== 'generate') || !prompt)
+    throw new M4Error('NOT_AVAILABLE', `Adapter ${name}: the task ${task} cannot be measured by this command.`, {
+      hint: 'Text adapters can: tasks classify and generate with a prompt.',
+    })
+  return { task, template: prompt.template, ...(prompt.labels ? { labels: prompt.labels } : {}) }
+}
+
+/** @throws M4Error `NOT_AVAILABLE` for another ABI, `FORMAT_INVALID` with all that does not fit */
+export function tensorsOf({ path, manifest }: AdapterPackage, { manifest: image }: Image): AdapterTensors {
+  if (manifest.base.abi !== image.abi.id)
+    throw new M4Error(
+      'NOT_AVAILABLE',
+      `Adapter ${manifest.name} was made for ${manifest.base.abi} of image ${manifest.base.image.name}; ${image.name} is ${image.abi.id}.`,
+      {
+        hint: 'Train it again: `m4fm adapter revalidate --retrain --data FILE`.',
+        details: { reason: 'adapter-incompatible', expected: manifest.base.abi, got: image.abi.id },
+      },
+    )
+  return { ...usableAdapter(readPeftAdapter(path, image.abi)), name: manifest.name }
+}
+
+async function samplesOf(
+  { data }: EvaluateRequest,
+  { path, manifest }: AdapterPackage,
+): Promise<readonly EvalSample[]> {
+  if (data !== undefined) {
+    const read = (manifest.training?.recipe.read ?? {}) as object
+    const set = await openDataSet(data, { ...read, use: 'eval' })
+    return set.samples.filter(isTextSample).map(evalSampleOf)
+  }
+  if (!Object.hasOwn(manifest.files, 'eval.jsonl'))
+    throw new M4Error('EMPTY_INPUT', `Adapter ${manifest.name} carries no samples to measure it on.`, {
+      hint: 'Give some: --data FILE.',
+    })
+  const lines = (await readFile(join(path, 'eval.jsonl'), 'utf8')).split('\n').filter((line) => line !== '')
+  return lines.map((line) => JSON.parse(line) as EvalSample)
+}
