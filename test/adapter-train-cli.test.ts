@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -44,8 +44,11 @@ beforeAll(async () => {
 }, 120_000)
 afterAll(() => rm(home, { recursive: true, force: true }))
 
-/** A training that is told to stop as soon as its first step is there. */
-function interrupted(words: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+/** A training that is told to stop as soon as its first step is there, or killed as soon as its first checkpoint is. */
+function interrupted(
+  words: readonly string[],
+  checkpoint?: string,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
   const env = { ...process.env, M4FM_HOME: home, NO_COLOR: '1' }
   const child = spawn(process.execPath, [join(ROOT, 'dist', 'cli', 'main.js'), ...words], { cwd: ROOT, env })
   let [stdout, stderr, sent] = ['', '', false]
@@ -54,13 +57,19 @@ function interrupted(words: readonly string[]): Promise<{ code: number | null; s
   })
   child.stderr.setEncoding('utf8').on('data', (piece: string) => {
     stderr += piece
-    if (sent || !stderr.includes('step 1 of')) return
+    if (sent || checkpoint !== undefined || !stderr.includes('step 1 of')) return
     sent = true
     child.kill('SIGINT')
   })
+  const watch = setInterval(() => {
+    if (checkpoint !== undefined && existsSync(checkpoint)) child.kill('SIGKILL')
+  }, 5)
   return new Promise((resolve, reject) => {
     child.on('error', reject)
-    child.on('close', (code) => resolve({ code, stdout, stderr }))
+    child.on('close', (code) => {
+      clearInterval(watch)
+      resolve({ code, stdout, stderr })
+    })
   })
 }
 
@@ -125,6 +134,22 @@ describe('train', () => {
     expect(b.fit.resumedAt).toBeUndefined()
     expect(a.fit.losses).toEqual(b.fit.losses)
     expect(existsSync(at('long.training', 'checkpoint.safetensors'))).toBe(false)
+  })
+
+  test('after kill -9 the same command gives the same bytes as a run that was left alone', async () => {
+    const words = ['--steps', '150', '--patience', '0', '--checkpoint-every', '0.1']
+    const common = ['adapter', 'train', '--data', at('reviews.csv'), '--image', IMAGE, ...words]
+    const checkpoint = at('killed.training', 'checkpoint.safetensors')
+    const killed = await interrupted([...common, '--out', at('killed')], checkpoint)
+    expect([killed.code, existsSync(at('killed'))]).toEqual([null, false])
+    const [resumed, whole] = [
+      await train('--out', at('killed'), ...words, '--json'),
+      await train('--out', at('alone'), ...words, '--json'),
+    ]
+    expect(resumed.json<TrainJson>().fit.resumedAt).toBeGreaterThan(0)
+    const weights = (name: string) => readFile(at(name, 'adapter_model.safetensors'))
+    expect((await weights('killed')).equals(await weights('alone'))).toBe(true)
+    expect(resumed.json<TrainJson>().fit.losses).toEqual(whole.json<TrainJson>().fit.losses)
   })
 
   test('bad input is refused before anything is trained', async () => {

@@ -59,7 +59,8 @@ const TRAIN: readonly OptionSpec[] = [
   { flags: '--name <name>', about: 'name of the adapter (default: that of the folder)' },
   { flags: '--app <id>', about: 'the app that ships it, e.g. org.example.mail' },
   { flags: '--licence <id>', about: 'SPDX id, or a sentence' },
-  { flags: '--dry-run', about: 'say what would be trained and how much memory it takes, and end' },
+  { flags: '--dry-run', about: 'say what would be trained, how much memory and time it takes, and end' },
+  { flags: '--checkpoint-every <s>', about: 'seconds between two checkpoints (default 20)' },
   { flags: '--fresh', about: 'forget the checkpoint of an unfinished run' },
 ]
 

@@ -9,7 +9,7 @@ import { type CliContext, longOperation, type OptionValues, textOption } from '.
 import { defaultImage } from './images.js'
 import { plural, table } from './print.js'
 import { formatBytes, formatSeconds } from './progress.js'
-import { trainOptions } from './train-options.js'
+import { checkedNumber, trainOptions } from './train-options.js'
 import { createStepLine } from './train-progress.js'
 
 export interface Training {
@@ -34,6 +34,7 @@ export async function openTraining(
   const data = requiredOption(options, 'data', 'The samples: CSV, TSV or JSONL, e.g. --data reviews.csv.')
   const evalData = textOption(options, 'eval')
   const settings = trainOptions(options)
+  const checkpointSeconds = checkedNumber(options, 'checkpointEvery', { whole: false, least: 0 })
   const watcher = createWatcher(context, keeps ? out : undefined)
   const request = {
     data,
@@ -44,6 +45,7 @@ export async function openTraining(
     options: settings,
     ...named(options),
     fresh: options.fresh === true,
+    ...(checkpointSeconds === undefined ? {} : { checkpointSeconds }),
     ...watcher.listeners,
     ...(await longOperation(context)),
   }

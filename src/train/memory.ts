@@ -88,7 +88,7 @@ function packedBytes(graph: Graph): number {
 }
 
 /** Symbols that only the run can tell count as 1: the sizes that matter are those of the inputs. */
-function sizeEvaluator(sizes: Readonly<Record<string, number>>): (dim: Dim) => number {
+export function sizeEvaluator(sizes: Readonly<Record<string, number>>): (dim: Dim) => number {
   const known = new Map<string, number>()
   return (dim) => {
     if (typeof dim === 'number') return dim

@@ -39,6 +39,7 @@ import { lossPlot } from './loss-plot.js'
 import { availableBytes, estimateMemory, type MemoryEstimate, requireMemory } from './memory.js'
 import { type ResolvedOptions, resolveOptions, type TrainOptions } from './options.js'
 import { peakMemoryBytes } from './process-memory.js'
+import { estimateSeconds } from './speed.js'
 import { evalSampleOf, isWithoutEffect, type Measured, measureText } from './text/evaluate.js'
 import { contextOf, openTextEncoder } from './text/open.js'
 import { type TextSubject, textSubject } from './text/subject.js'
@@ -87,6 +88,8 @@ export interface TrainPlan {
   readonly trainSamples: number
   readonly evalSamples: number
   readonly memory: MemoryEstimate
+  /** Of all steps, looks at the held-out loss included, at the present load of this machine. Only of `planTraining`. */
+  readonly seconds?: number
   /** Of the package, about. */
   readonly adapterBytes: number
 }
@@ -124,8 +127,8 @@ interface Prepared {
  * @throws M4Error as `trainAdapter`
  */
 export async function planTraining(request: TrainRequest): Promise<TrainPlan> {
-  const { plan } = await prepare(request)
-  return plan
+  const { plan, subject } = await prepare(request)
+  return { ...plan, seconds: await secondsOf(request.engine, subject, plan.options) }
 }
 
 /**
@@ -210,6 +213,22 @@ async function prepare(request: TrainRequest): Promise<Prepared> {
   }
   const gentler = () => gentlerSettings(resolved, memoryOf)
   return { plan, trained, subject, data, train: texts(train), evaluation: texts(evaluation), findings, gentler }
+}
+
+/** Every step as long as one of average length, and the looks. */
+async function secondsOf(
+  engine: Engine,
+  subject: TextSubject,
+  { batch, steps, evalEvery }: ResolvedOptions,
+): Promise<number> {
+  const graph = await subject.graph(subject.parts ? 'accumulate' : 'adamw')
+  const indices = Array.from({ length: Math.min(Math.max(64, batch), subject.trainCount) }, (_, i) => i)
+  const { feeds, weight } = subject.batch('train', indices)
+  const T = indices.reduce((sum, i) => sum + (subject.lengthOf?.(i) ?? feeds.ids!.dims[1]!), 0) / indices.length
+  const perSample =
+    (await estimateSeconds(engine, graph, { B: batch, T, N: (weight / indices.length) * batch })) / batch
+  const looks = Math.floor(steps / evalEvery) * Math.min(subject.evalCount, 64)
+  return perSample * (steps * batch + looks)
 }
 
 /** Values, two moments, their new values, and a gradient. */

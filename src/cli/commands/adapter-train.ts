@@ -4,7 +4,7 @@ import type { TrainPlan } from '../../train/index.js'
 import { requiredOption } from '../adapter-options.js'
 import { type CommandAction, textOption } from '../context.js'
 import { plural, table } from '../print.js'
-import { formatBytes } from '../progress.js'
+import { formatBytes, formatSeconds } from '../progress.js'
 import { openTraining, trainingText } from '../training.js'
 
 export const run: CommandAction = async (context, _operands, options) => {
@@ -27,7 +27,8 @@ export const run: CommandAction = async (context, _operands, options) => {
   return 0
 }
 
-function planText({ task, options, parameters, trainSamples, evalSamples, memory, adapterBytes }: TrainPlan): string {
+function planText(plan: TrainPlan): string {
+  const { task, options, parameters, trainSamples, evalSamples, memory, seconds, adapterBytes } = plan
   const { kind, steps, batch, tokensAtOnce, maxTokens, optimiser, seed } = options
   return table([
     ['task', `${task.task}, prompt ${JSON.stringify(task.template)}`],
@@ -38,6 +39,7 @@ function planText({ task, options, parameters, trainSamples, evalSamples, memory
       'steps',
       `${steps} of ${plural(batch, 'sample')}; texts of at most ${maxTokens} tokens, ${tokensAtOnce} tokens at once`,
     ],
+    ['time', `about ${formatSeconds(seconds!)} of training, at the present load of this machine (an estimate)`],
     ['rate', `${optimiser.lr}, seed ${seed}`],
     [
       'memory',
