@@ -18,6 +18,7 @@ import type { FullTraining } from '../full.js'
 import { crossEntropy } from '../losses/cross-entropy.js'
 import type { ParameterShape, Program, ProgramResult } from '../step-graph.js'
 import { plainAttention } from './plain-attention.js'
+import { type SoftTokens, withSoftTokens } from './soft-tokens.js'
 
 export interface BackboneGraphs {
   readonly embed: Graph
@@ -34,7 +35,7 @@ export interface LoraPlace {
 }
 
 export type Trained =
-  /** The model itself: see `BackboneProgramOptions.full`. */
+  /** Nothing of an adapter: the model itself, or a projection alone (see `BackboneProgramOptions`). */
   | { readonly kind: 'full' }
   | { readonly kind: 'lora'; readonly places: readonly LoraPlace[] }
   | { readonly kind: 'prompt'; readonly tokens: number }
@@ -48,6 +49,8 @@ export interface BackboneProgramOptions {
   readonly frozen?: FrozenWeights
   /** Training in full: what makes each graph read its trained weights, as `trainable` gives it. */
   readonly full?: { readonly embed: FullTraining; readonly decode: FullTraining }
+  /** A projection of features is trained too: see soft-tokens.ts. */
+  readonly soft?: SoftTokens
   /** Keep nothing inside a layer for the way back, but compute it again. */
   readonly recompute?: boolean
 }
@@ -56,7 +59,7 @@ export interface BackboneProgramOptions {
 export const loraName = (abi: Abi, { layer, site, part }: LoraPlace, matrix: 'A' | 'B'): string =>
   `lora/layers.${layer}/${abi.sites[site]!.path}/${part}/${matrix}`
 
-/** What an adapter trains, with shapes; nothing in full, where `trainable` says it. Places must be of the ABI. */
+/** What an adapter trains, with shapes. Places must be of the ABI. */
 export function trainedShapes(abi: Abi, trained: Trained): ParameterShape[] {
   if (trained.kind === 'full') return []
   if (trained.kind === 'prompt') return [{ name: 'prompt', dims: [trained.tokens, abi.width] }]
@@ -99,7 +102,9 @@ export function backboneProgram(
       values: new Map([...(embedFull?.values ?? []), ['ids', ids]]),
       prefix: 'embed/',
     }).get('embeddings')!
-    const x = trained.kind === 'prompt' ? withPrompt(g.scope('prompt'), parameter('prompt'), embedded, ids) : embedded
+    const { soft } = options
+    const filled = soft ? withSoftTokens(tape, abi, soft, embedded, parameter) : embedded
+    const x = trained.kind === 'prompt' ? withPrompt(g.scope('prompt'), parameter('prompt'), filled, ids) : filled
     const values = new Map<string, Value>([
       ...(decodeFull?.values ?? []),
       ['inputs_embeds', x],

@@ -1,0 +1,71 @@
+/**
+ * The projection from an encoder's features into the backbone, trained: each item becomes a few soft tokens that stand in its row's
+ * prompt in place of ids. One linear layer as PandaGPT has it, or two with a GELU between (LLaVA 1.5).
+ *
+ * @paper arXiv:2305.16355 §2 · arXiv:2310.03744 §3
+ */
+
+import type { Abi } from '../../firmware/manifest.js'
+import type { Scope, Value } from '../../graph/index.js'
+import type { Tape } from '../autodiff/tape.js'
+import type { ParameterShape } from '../step-graph.js'
+
+export interface SoftTokens {
+  /** Width of the features, E. */
+  readonly features: number
+  /** Rows that an item takes in its prompt. */
+  readonly tokens: number
+  /** Width between the two layers; absent: one layer. */
+  readonly hidden?: number
+}
+
+interface Layer {
+  readonly name: string
+  readonly in: number
+  readonly out: number
+}
+
+function layersOf(abi: Abi, { features, tokens, hidden }: SoftTokens): Layer[] {
+  const out = tokens * abi.width
+  if (hidden === undefined) return [{ name: 'projection', in: features, out }]
+  return [
+    { name: 'projection/first', in: features, out: hidden },
+    { name: 'projection/second', in: hidden, out },
+  ]
+}
+
+/** `projection/weight` [n·C, E] and `/bias`: with one token the shape of PandaGPT's `llama_proj`. */
+export const softTokenShapes = (abi: Abi, soft: SoftTokens): ParameterShape[] =>
+  layersOf(abi, soft).flatMap(({ name, in: inner, out }) => [
+    { name: `${name}/weight`, dims: [out, inner] },
+    { name: `${name}/bias`, dims: [out] },
+  ])
+
+/**
+ * Inputs `features` float32 [B, E] and `slots` int64 [B·n], the rows of [B·T] that they take, item by item.
+ * @param embedded [B, T, C]
+ */
+export function withSoftTokens(
+  { g }: Tape,
+  abi: Abi,
+  soft: SoftTokens,
+  embedded: Value,
+  parameter: (name: string) => Value,
+): Value {
+  const scope = g.scope('soft')
+  const features = g.input('features', 'float32', ['B', soft.features])
+  const slots = g.input('slots', 'int64', [soft.tokens === 1 ? 'B' : `${soft.tokens}*B`])
+  const layers = layersOf(abi, soft)
+  const projected = layers.reduce((x, { name }, i) => {
+    const y = affine(scope, x, parameter(`${name}/weight`), parameter(`${name}/bias`))
+    return i < layers.length - 1 ? scope.op('Gelu', [y]) : y
+  }, features)
+  const rows = scope.op('Reshape', [projected, scope.int64([-1, abi.width])], {}, 'tokens') // [B·n, C]
+  const flat = scope.op('Reshape', [embedded, scope.int64([-1, abi.width])], {}, 'flat')
+  const places = scope.op('Unsqueeze', [slots, scope.int64([1])], {}, 'places')
+  const placed = scope.op('ScatterND', [flat, places, rows], {}, 'placed')
+  return scope.op('Reshape', [placed, scope.op('Shape', [embedded])], {}, 'embeddings')
+}
+
+const affine = (scope: Scope, x: Value, weight: Value, bias: Value): Value =>
+  scope.op('Add', [scope.op('FusedMatMul', [x, weight], { transB: 1 }), bias])
