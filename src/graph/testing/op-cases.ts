@@ -7,7 +7,7 @@ import { ELEMENTWISE_CASES } from './cases/elementwise.js'
 import { MOVEMENT_CASES } from './cases/movement.js'
 import { PRODUCT_CASES } from './cases/products.js'
 import { QUANTISED_CASES } from './cases/quantised.js'
-import { TRAINING_CASES } from './cases/training.js'
+import { GRADIENT_CASES, TRAINING_CASES } from './cases/training.js'
 
 export { type CaseTensor, type OpCase, outputMask, toHostTensor } from './case-types.js'
 
@@ -20,7 +20,13 @@ export const OP_CASES: { readonly [K in OpName]: readonly OpCase<K>[] } = Object
   ...TRAINING_CASES,
 })
 
-/** The same as one list, each case with its operator. */
-export const ALL_OP_CASES: readonly { readonly op: OpName; readonly case: OpCase }[] = Object.entries(OP_CASES).flatMap(
-  ([op, cases]) => (cases as readonly OpCase[]).map((each) => ({ op: op as OpName, case: each })),
-)
+const listed = (table: object) =>
+  Object.entries(table).flatMap(([op, cases]) =>
+    (cases as readonly OpCase[]).map((each) => ({ op: op as OpName, case: each })),
+  )
+
+/** The same as one list, each case with its operator; those that were written for gradients too. */
+export const ALL_OP_CASES: readonly { readonly op: OpName; readonly case: OpCase }[] = [
+  ...listed(OP_CASES),
+  ...listed(GRADIENT_CASES),
+]

@@ -23,10 +23,6 @@ export function scalingOf({ count, dims, data }: FeatureCache): Scaling {
   for (let i = 0; i < count; i++)
     for (let c = 0; c < width; c++) squares[c]! += (data[i * width + c]! - mean[c]!) ** 2 / count
   const deviations = squares.map(Math.sqrt)
-  if (process.env.GLOBAL) {
-    const rms = Math.sqrt(squares.reduce((a, b) => a + b, 0) / width)
-    return { mean, inverse: deviations.map(() => Number(process.env.GLOBAL) / rms) }
-  }
   const least = SMALLEST_SHARE * deviations.reduce((most, each) => Math.max(most, each), 0)
   return { mean, inverse: deviations.map((deviation) => (deviation > least ? 1 / deviation : 0)) }
 }

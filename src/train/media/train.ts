@@ -87,6 +87,9 @@ type Say = (finding: TrainFinding | MediaFinding) => void
 /** Samples that a package is measured on, where `measured` does not say it. */
 const MEASURED = 200
 
+/** Values, two moments, their new values, and a gradient. */
+const STATE_COPIES = 7
+
 /** For all lines of eval.jsonl; the head and the manifest get the rest. */
 const EVAL_BYTES = 5_000_000
 
@@ -127,7 +130,7 @@ export async function prepareMedia(request: MediaRequest, sides: MediaSides): Pr
     width,
     // Features twice: as they come, and scaled.
     memory: withEncoder(
-      estimateMemory(headStepGraph(head, 'adamw'), { B: options.batch }, parameters * 4 * 6),
+      estimateMemory(headStepGraph(head, 'adamw'), { B: options.batch }, parameters * 4 * STATE_COPIES),
       image.manifest.modules[task.module]!.weightBytes,
       2 * featureBytes(samples, width),
     ),
@@ -156,7 +159,7 @@ export async function trainMedia(request: MediaRequest, sides: MediaSides): Prom
   const prepared = await prepareMedia(request, sides)
   const { plan, memory } = prepared
   const { options, task } = plan
-  requireMemory(plan.memory, availableBytes(), [])
+  requireMemory(plan.memory, request.availableBytes ?? availableBytes(), [])
   const out = resolve(request.out)
   const folder = `${out}.training`
   await mkdir(folder, { recursive: true })
@@ -165,7 +168,12 @@ export async function trainMedia(request: MediaRequest, sides: MediaSides): Prom
   const result = await fitSubject(engine, subject, {
     ...options,
     evalSamples: subject.evalCount,
-    checkpoint: { folder, key: runKey(request, plan, sides), everySeconds: 20, fresh: request.fresh ?? false },
+    checkpoint: {
+      folder,
+      key: runKey(request, plan, sides),
+      everySeconds: request.checkpointSeconds ?? 20,
+      fresh: request.fresh ?? false,
+    },
     signal,
     ...(request.onStep ? { onStep: request.onStep } : {}),
   })
@@ -249,6 +257,7 @@ export async function measureMedia(
     ...(signal ? { signal } : {}),
     ...(onProgress ? { onProgress } : {}),
   })
+  if (request.measureBase === false) return { metric, base: undefined }
   const base = await measureBase(firmware, prepared.plan.task, held, subject.train.set.samples, signal)
   if (metric.value <= base.value) {
     const message = `On the held-out samples the adapter is no better than the base (${base.how}): ${metric.value.toFixed(3)} against ${base.value.toFixed(3)}.`
@@ -315,7 +324,8 @@ export async function packMedia(
       steps: result.step,
       seconds: Math.round(result.seconds),
       peakMemoryBytes: peakMemoryBytes(),
-      loss: { first: result.losses[0]!, last: result.losses.at(-1)! },
+      // Of the step that was kept: what came behind it may not even be a number.
+      loss: { first: result.losses[0]!, last: result.losses[result.step - 1]! },
     },
     ...(metric ? { metric: score as NonNullable<AdapterFacts['metric']> } : {}),
     licence: request.licence ?? 'LicenseRef-unspecified',
