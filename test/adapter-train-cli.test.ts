@@ -362,7 +362,7 @@ describe('measured on an image with weights of a file', () => {
 test('every option of train reaches the trainer or the command', () => {
   const group = COMMANDS.adapter!
   if (!isGroup(group)) throw new Error('adapter is a group')
-  const own = ['data', 'out', 'image', 'eval', 'name', 'app', 'licence', 'dryRun', 'fresh']
+  const own = ['data', 'out', 'image', 'eval', 'name', 'app', 'licence', 'dryRun', 'fresh', 'checkpointEvery']
   const values: Record<string, unknown> = {
     kind: 'lora',
     forward: 'image',

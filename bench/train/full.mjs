@@ -2,7 +2,7 @@
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { say } from '../lib/say.mjs'
@@ -98,7 +98,9 @@ async function measure(children, { rounds, data, save }) {
       .map(([theirs, ours]) => [theirs, largestDifference(data.losses[theirs], data.losses[ours])]),
   )
   save()
+  data.loadAverages ??= []
   while (data.rounds.length < rounds) {
+    data.loadAverages[data.rounds.length] = loadavg()[0]
     const taken = {}
     for (const [name, { child, batch, once }] of children) {
       if (once && data.rounds.length > 0) continue

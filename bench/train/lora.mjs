@@ -1,5 +1,6 @@
 /** A LoRA on TinyLlama: frozen products in int8, as the device runs them, and in float32; with and without recomputation. */
 
+import { loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { say } from '../lib/say.mjs'
 import { median } from '../lib/stats.mjs'
@@ -36,7 +37,9 @@ export async function lora({ threads, rounds, data, save, only }) {
   const names = Object.keys(VARIANTS).filter((name) => !only || only.includes(name))
   await prepareForms(names.map((name) => VARIANTS[name].form))
   data.rounds ??= []
+  data.loadAverages ??= []
   while (data.rounds.length < rounds) {
+    data.loadAverages[data.rounds.length] = loadavg()[0]
     const taken = {}
     for (const name of names) {
       taken[name] = await oneRound(VARIANTS[name], threads)

@@ -1,20 +1,11 @@
-/** The section on training: what was measured, against what, and whether the goals of the project are reached. */
+/** The section on training: what was measured, against what, and lines for the README. */
 
 import { table } from '../lib/markdown.mjs'
 import { median, minimum } from '../lib/stats.mjs'
 
-const GOALS = Object.freeze({
-  /** Steps of full training, times as many as PyTorch on the same CPU. */
-  pytorch: 1,
-  /** Tokens of a LoRA on int8 against float32. */
-  int8: 2,
-  /** Of int8 gradients to those of float32 on the same weights. */
-  cosine: 0.98,
-  /** Losses of ten steps against PyTorch. */
-  losses: 1e-3,
-})
+/** Losses of two trainers count as the same up to this. */
+const SAME_LOSS = 1e-3
 
-const verdict = (holds) => (holds ? 'yes' : '**no**')
 const cell = (values, digits = 0) => `${median(values).toFixed(digits)} (${minimum(values).toFixed(digits)})`
 const ratioOf = (rounds, of) => median(rounds.map(of))
 
@@ -22,9 +13,18 @@ export function trainSection({ protocol, data }) {
   const parts = { full: fullPart, lora: loraPart, start: startPart, gradients: gradientsPart }
   const present = Object.keys(parts).filter((name) => data[name] && Object.keys(data[name]).length)
   return [
-    `${protocol.threads} threads. Medians over the rounds, the best in brackets.`,
+    `${protocol.threads} threads. Medians over the rounds, the best in brackets. ${quietness(protocol, data)}`,
     ...present.map((name) => parts[name](data[name], protocol.parts[name])),
   ].join('\n\n')
+}
+
+/** Others’ work at the same time spoils speeds; our own threads count too. */
+function quietness({ threads }, data) {
+  const loads = Object.values(data).flatMap(({ loadAverages = [] }) => loadAverages)
+  if (!loads.length) return ''
+  const highest = Math.max(...loads)
+  const words = `Load average before the rounds: at most ${highest.toFixed(1)}`
+  return highest > threads + 1 ? `**The machine was busy: these speeds do not count.** ${words}.` : `${words}.`
 }
 
 const stepMs = (taken) => median(taken.ms)
@@ -43,45 +43,27 @@ function fullPart({ rounds, models, agreement }, { model, compared, steps, m4, p
       peak.toFixed(0),
     ]
   })
-  const goals = []
+  const ratios = []
   if (models.pytorch) {
-    const ratio = fasterThanPyTorch(rounds)
-    goals.push([
-      'steps, m4 / PyTorch',
-      `${ratio.toFixed(2)} times`,
-      `≥ ${GOALS.pytorch}`,
-      verdict(ratio >= GOALS.pytorch),
-    ])
-    const memory = memoryRatio(rounds)
-    goals.push(['peak memory, m4 / PyTorch', memory.toFixed(2), '≤ 1', verdict(memory <= 1)])
-    const { steps: count, largest } = agreement.pytorch
-    const holds = largest <= GOALS.losses
-    goals.push([
-      `losses of ${count} steps, largest difference`,
-      largest.toExponential(1),
-      `≤ ${GOALS.losses}`,
-      verdict(holds),
-    ])
+    ratios.push(['speed, m4 / PyTorch', `${fasterThanPyTorch(rounds).toFixed(2)} times`])
+    ratios.push(['peak memory, m4 / PyTorch', memoryRatio(rounds).toFixed(2)])
+    ratios.push(['losses against PyTorch', sameLosses(agreement.pytorch)])
   }
   if (models.tfjs) {
-    const ratio = ratioOf(
-      rounds.filter((round) => round.tfjs),
-      (round) => stepMs(round.tfjs) / stepMs(round['m4 small']),
-    )
-    goals.push(['steps, m4 / TensorFlow.js', `${ratio.toFixed(0)} times`, '≥ 1', verdict(ratio >= 1)])
-    goals.push([
-      `losses of ${agreement.tfjs.steps} steps against TensorFlow.js`,
-      agreement.tfjs.largest.toExponential(1),
-      `≤ ${GOALS.losses}`,
-      verdict(agreement.tfjs.largest <= GOALS.losses),
-    ])
+    const both = rounds.filter((round) => round.tfjs)
+    const ratio = ratioOf(both, (round) => stepMs(round.tfjs) / stepMs(round['m4 small']))
+    ratios.push(['speed, m4 / TensorFlow.js', `${ratio.toFixed(0)} times`])
+    ratios.push(['losses against TensorFlow.js', sameLosses(agreement.tfjs)])
   }
   return [
     `### Full training\n\n${model}. ${rounds.length} rounds: ${steps}. m4: ${m4}. PyTorch: ${pytorch}. TensorFlow.js: ${tfjs}. Losses of the first ${compared} steps are compared.`,
     table(['', 'runtime', 'batch', 'ms a step', 'tokens/s', 'peak MB'], rows),
-    ...(goals.length ? [table(['compared', 'value', 'goal', 'reached'], goals)] : []),
+    ...(ratios.length ? [table(['compared', 'value'], ratios)] : []),
   ].join('\n\n')
 }
+
+const sameLosses = ({ steps, largest }) =>
+  `${largest <= SAME_LOSS ? 'the same' : '**not the same**'}: largest difference over ${steps} steps ${largest.toExponential(1)}`
 
 const fasterThanPyTorch = (rounds) => ratioOf(rounds, (round) => stepMs(round.pytorch) / stepMs(round.m4))
 const memoryRatio = (rounds) => ratioOf(rounds, (round) => round.m4.peakMb / round.pytorch.peakMb)
@@ -104,11 +86,7 @@ function loraPart({ rounds }, { model, batch, steps, int8, image, fp32 }) {
   return [
     `### LoRA on TinyLlama\n\n${model}; ${batch.rows} × ${batch.length} tokens a step. ${rounds.length} rounds: ${steps}. int8: ${int8}. image: ${image}. fp32: ${fp32}.`,
     table(['', 'ms a step', 'tokens/s', 'load s', 'peak MB'], rows),
-    ...(ratio === undefined
-      ? []
-      : [
-          `int8 / fp32: ${ratio.toFixed(2)} times as many tokens (goal ≥ ${GOALS.int8}: ${verdict(ratio >= GOALS.int8)}).`,
-        ]),
+    ...(ratio === undefined ? [] : [`int8 / fp32: ${ratio.toFixed(2)} times as many tokens a second.`]),
   ].join('\n\n')
 }
 
@@ -133,11 +111,9 @@ function gradientsPart({ losses, cosines }, { model, text, adapter, fp32, source
       (losses[form] - losses[reference]).toFixed(4),
     ]),
   )
-  const own = cosines.fp32?.int8?.all
   return [
     `### Gradients\n\n${model}; ${text}. ${adapter}. fp32: ${fp32}. source: ${source}.`,
     table(['', 'against', 'cosine', 'of A', 'of B', 'least of a matrix', 'ratio of lengths', 'loss, difference'], rows),
-    ...(own === undefined ? [] : [`int8 against fp32: goal ≥ ${GOALS.cosine}: ${verdict(own >= GOALS.cosine)}.`]),
   ].join('\n\n')
 }
 

@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { loadavg } from 'node:os'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { createInterface } from 'node:readline'
@@ -22,7 +23,9 @@ export const START_PROTOCOL = Object.freeze({
 
 export async function start({ rounds, data, save }) {
   data.rounds ??= []
+  data.loadAverages ??= []
   while (data.rounds.length < rounds) {
+    data.loadAverages[data.rounds.length] = loadavg()[0]
     // On the disk of the image, so that its files are linked.
     const parent = join(m4fmHome(), 'bench')
     mkdirSync(parent, { recursive: true })

@@ -7,7 +7,7 @@ const ADAPTER = 'name of an installed one, or the folder of a package or of PEFT
 
 /** What both `train` and `few-shot` take. */
 const RECIPE: readonly OptionSpec[] = [
-  { flags: '--kind <kind>', about: 'lora (default), prompt or prefix' },
+  { flags: '--kind <kind>', about: 'texts: lora (default), prompt or prefix; pictures, sounds and motion: head' },
   { flags: '--parts <q,v,…>', about: 'lora: parts of the base, with a rank of their own as in q:16 (default q,v)' },
   { flags: '--rank <r>', about: 'lora: rank (default 8)' },
   { flags: '--alpha <x>', about: 'lora: alpha (default twice the rank)' },
@@ -27,6 +27,7 @@ const RECIPE: readonly OptionSpec[] = [
   { flags: '--eval-every <n>', about: 'steps between two looks at the held-out loss (default: a tenth of the steps)' },
   { flags: '--patience <n>', about: 'looks without a better loss after which training stops; 0 never (default 3)' },
   { flags: '--template <text>', about: 'prompt with {} where the text goes, or chat' },
+  { flags: '--hidden <a,b,…>', about: 'head: widths of layers before the classes (default none: a linear head)' },
   { flags: '--forward <form>', about: 'int8 (default, faster) or image: frozen products as the device runs them' },
   { flags: '--recompute', about: 'compute layers again on the way back: slower, with less memory' },
   { flags: '--dtype <type>', about: 'how tensors are stored: float32 (default) or float16' },
@@ -35,7 +36,13 @@ const RECIPE: readonly OptionSpec[] = [
 const SAMPLES: readonly OptionSpec[] = [
   {
     flags: '--data <file>',
-    about: 'samples: CSV, TSV or JSONL with text and label, or prompt and answer; chats as JSONL',
+    about:
+      'samples: CSV, TSV or JSONL with text and label, or prompt and answer; chats as JSONL; a folder of pictures, WAV or tables of ' +
+      'motion by class',
+  },
+  {
+    flags: '--path-pattern <regexp>',
+    about: 'folders: where a path names its label (and subject), e.g. "^(?<label>\\d)_(?<subject>\\w+)_"',
   },
   {
     flags: '--columns <a=b,…>',
@@ -83,7 +90,7 @@ export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
     train: {
       operands: '',
       about:
-        'Train an adapter on samples: a table of texts and labels, of prompts and answers, or chats. It is measured on samples ' +
+        'Train an adapter on samples: a table of texts and labels, of prompts and answers, chats, or files by class. It is measured on samples ' +
         'that were held out. Ctrl-C keeps a checkpoint; the same command goes on from it.',
       options: TRAIN,
       example: 'm4fm adapter train --data reviews.csv --out reviews-adapter --steps 100',
@@ -97,7 +104,10 @@ export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
         'ADAPTER: its folder, or name of an installed one.',
       options: [
         { ...IMAGE, about: 'the image to measure on; default: the active slot, else lite' },
-        { flags: '--data <file>', about: 'other samples than its own: CSV, TSV or JSONL' },
+        {
+          flags: '--data <file>',
+          about: 'other samples than its own: CSV, TSV or JSONL; of a head the folder of its data',
+        },
         { flags: '--count <n>', about: 'at most so many samples (default: all)' },
       ],
       example: 'm4fm adapter eval my-adapter',

@@ -9,11 +9,15 @@ import type { AdapterFit, AdapterManifest, AdapterPackage } from '../adapters/in
 import type { AdapterTensors } from '../adapters/types.js'
 import { isM4Error, M4Error } from '../core/errors.js'
 import type { Manifest } from '../firmware/manifest.js'
+import type { HeadAdapter } from '../runtime/class-head.js'
 import { type CliContext, type OptionValues, textOption } from './context.js'
 import { defaultImage } from './images.js'
 
 export interface ChosenAdapter {
-  readonly tensors: AdapterTensors
+  /** Of the backbone; undefined for a task head. */
+  readonly tensors: AdapterTensors | undefined
+  /** A head on features of an encoder, for `match`, `embed` and `retrieve`. */
+  readonly head?: HeadAdapter
   /** Of a package: what its samples stood in when it was trained. */
   readonly prompt: AdapterPrompt | undefined
   /** For `--json`. */
@@ -71,15 +75,8 @@ export async function chooseAdapter(context: CliContext, name: string, imagePath
   const path = await adapterPath(name, context)
   const found = isPackage(path) ? await readAdapterPackage(path) : undefined
   if (found) {
+    if (found.manifest.kind === 'head') return chooseHead(context, path, image)
     requireAbi(found.manifest, image.abis)
-    if (found.manifest.kind === 'head')
-      throw new M4Error(
-        'FORMAT_UNSUPPORTED',
-        `Adapter ${found.manifest.name} is a task head, which takes no request.`,
-        {
-          hint: 'See what it is with `m4fm adapter inspect`.',
-        },
-      )
   }
   const { adapter, kind, target, ...report } = recogniseAdapter(path, image.manifest)
   if (!adapter)
@@ -104,6 +101,21 @@ export async function chooseAdapter(context: CliContext, name: string, imagePath
       ...(found && fit ? { digest: found.digest, fit } : {}),
       warnings,
     },
+  }
+}
+
+/** @throws M4Error `FORMAT_INVALID`, `NOT_AVAILABLE` for another encoder */
+async function chooseHead(context: CliContext, path: string, image: AdapterImage): Promise<ChosenAdapter> {
+  const { readHeadAdapter, usableHead } = await import('../runtime/head-adapter.js')
+  const read = await readHeadAdapter(path, image)
+  const head = usableHead(read)
+  const warnings = read.findings.filter(({ severity }) => severity === 'warning').map(({ message }) => message)
+  for (const message of warnings) context.note(`warning: ${message}`)
+  return {
+    tensors: undefined,
+    head,
+    prompt: undefined,
+    facts: { name: head.name, path, digest: read.digest, warnings },
   }
 }
 

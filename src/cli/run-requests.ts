@@ -97,23 +97,25 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
     make: async (input) => ({ task: 'similarity', ...(await items(input)), ...windowed(input.options) }),
   },
   match: {
-    takes: ['labels', 'template', 'mean', 'rate'],
+    takes: ['labels', 'template', 'adapter', 'mean', 'rate'],
     make: async (input) => ({
       task: 'match',
       ...(await items(input)),
+      ...headed(input),
       labels: commaOption(input.options, 'labels'),
       ...template(input.options),
       ...windowed(input.options),
     }),
   },
   retrieve: {
-    takes: ['gallery', 'top', 'mean', 'rate'],
+    takes: ['gallery', 'top', 'adapter', 'mean', 'rate'],
     make: async (input) => {
       const top = numberOption(input.options, 'top')
       return {
         task: 'retrieve',
         ...(await items(input)),
         gallery: await galleryOf(input),
+        ...headed(input),
         ...(top === undefined ? {} : { top }),
         ...windowed(input.options),
       }
@@ -207,7 +209,27 @@ export async function requestOf(task: Task, input: RunInput): Promise<Request> {
 
 const flagOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
-const adapted = ({ adapter }: RunInput) => (adapter ? { adapter: adapter.tensors } : {})
+/** @throws M4Error `USAGE` for a head where the backbone answers */
+function adapted({ adapter }: RunInput) {
+  if (!adapter) return {}
+  if (adapter.tensors) return { adapter: adapter.tensors }
+  throw new M4Error('USAGE', `Adapter ${adapter.facts.name} is a head on the features of an encoder.`, {
+    hint: 'Use it with --task match (labels of its own), or embed and retrieve where it projects.',
+  })
+}
+
+/** @throws M4Error `USAGE` for an adapter of the backbone where an encoder answers */
+function headed({ adapter }: RunInput) {
+  if (!adapter) return {}
+  if (adapter.head) return { adapter: adapter.head }
+  throw new M4Error(
+    'USAGE',
+    `Adapter ${adapter.facts.name} is one of the backbone, which does not wake for this task.`,
+    {
+      hint: 'Use it with --task classify, complete or generate.',
+    },
+  )
+}
 
 /** The options that room runtime calls `Decoded`. */
 export function decoding(options: OptionValues): {

@@ -54,12 +54,18 @@ export function trainOptions(options: OptionValues): TrainOptions {
   const lr = checkedNumber(options, 'lr', { whole: false, least: 0 })
   const parts = commaOption(options, 'parts')
   const template = textOption(options, 'template')
+  const hidden = commaOption(options, 'hidden')
+  const pathPattern = textOption(options, 'pathPattern')
+  const columns = options.columns === undefined ? undefined : columnsOf(options)
   return {
     ...(Object.fromEntries([...numbers, ...words, ...flags]) as TrainOptions),
     ...(lr === undefined ? {} : { optimiser: { lr } }),
     ...(parts ? { parts } : {}),
     ...(template === undefined ? {} : { template }),
-    ...(options.columns === undefined ? {} : { read: { columns: columnsOf(options) } }),
+    ...(hidden ? { hidden: hidden.map(Number) } : {}),
+    ...(columns || pathPattern !== undefined
+      ? { read: { ...(columns ? { columns } : {}), ...(pathPattern === undefined ? {} : { pathPattern }) } }
+      : {}),
   }
 }
 

@@ -139,17 +139,17 @@ export function trainingText({
       'loss',
       `${fit.losses[0]!.toFixed(3)} to ${fit.losses.at(-1)!.toFixed(3)}${last ? `, held out ${last.loss.toFixed(3)}` : ''}`,
     ],
-    ...(metric && base
+    ...(metric
       ? [
           [
             metric.name,
-            `${value(metric)} on ${plural(metric.count, 'held-out sample')}; the base without it ${value(base)}`,
+            `${value(metric)} on ${plural(metric.count, 'held-out sample')}${base ? `; the base without it${base.how ? ` (${base.how})` : ''} ${value(base)}` : ''}`,
           ],
         ]
       : []),
     [
       'time',
-      `${formatSeconds(fit.seconds)}, ${fit.unitsPerSecond.toFixed(0)} tokens/s, ${formatBytes(peakMemoryBytes)} of memory at most`,
+      `${formatSeconds(fit.seconds)}, ${fit.unitsPerSecond.toFixed(0)} ${plan.task.template === undefined ? 'samples' : 'tokens'}/s, ${formatBytes(peakMemoryBytes)} of memory at most`,
     ],
     ['curve', plot],
   ])

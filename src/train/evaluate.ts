@@ -15,9 +15,13 @@ import { M4Error } from '../core/errors.js'
 import type { LongOperation } from '../core/progress.js'
 import type { Engine } from '../engine/types.js'
 import type { Image } from '../firmware/image.js'
+import type { Role } from '../firmware/manifest.js'
+import { featureAbi, readHeadAdapter, usableHead } from '../runtime/head-adapter.js'
 import { openFirmware } from '../runtime/index.js'
+import type { Score } from './course.js'
 import { openDataSet } from './data/index.js'
-import { type EvalSample, evalSampleOf, isWithoutEffect, type Measured, measureText } from './text/evaluate.js'
+import { parseMediaEvalLines, remeasureHead } from './media/eval-lines.js'
+import { type EvalSample, evalSampleOf, isWithoutEffect, measureText } from './text/evaluate.js'
 import { isTextSample, type TextTask } from './text/task.js'
 
 export interface EvaluateRequest extends LongOperation {
@@ -25,7 +29,7 @@ export interface EvaluateRequest extends LongOperation {
   readonly adapter: string
   readonly image: Image
   readonly engine: Engine
-  /** Other samples than the package's own. */
+  /** Other samples than the package's own; for a head the folder of the data that it was trained with. */
   readonly data?: string
   /** At most so many. Default: all. */
   readonly count?: number
@@ -41,9 +45,9 @@ export interface EvaluateReport {
   readonly recorded:
     | { readonly name: string; readonly value: number; readonly count: number; readonly stderr: number }
     | undefined
-  readonly measured: Measured
+  readonly measured: Score
   /** The base alone, on the same samples, where that was asked for. */
-  readonly base: Measured | undefined
+  readonly base: Score | undefined
   /** True when the adapter changes no answer by a bit. */
   readonly sameOutput: boolean
 }
@@ -56,6 +60,7 @@ export async function evaluateAdapter(request: EvaluateRequest): Promise<Evaluat
   const { image, engine, signal, onProgress } = request
   const found = await readAdapterPackage(request.adapter)
   const { manifest } = found
+  if (manifest.kind === 'head') return evaluateHead(request, found)
   if (image.manifest.weights === 'random')
     throw new M4Error(
       'NOT_AVAILABLE',
@@ -80,6 +85,43 @@ export async function evaluateAdapter(request: EvaluateRequest): Promise<Evaluat
     measured,
     base,
     sameOutput,
+  }
+}
+
+/**
+ * A head: through the encoder where the data are at hand, else on the features that it carries, which say nothing of another encoder.
+ * @throws M4Error `INVALID_REQUEST` for another image without data; as `readHeadAdapter` and `remeasureHead`
+ */
+async function evaluateHead(request: EvaluateRequest, { path, manifest }: AdapterPackage): Promise<EvaluateReport> {
+  const { image, engine, signal, onProgress, data } = request
+  const { module } = manifest.base
+  const adapter = usableHead(await readHeadAdapter(path, image))
+  const abi = featureAbi(image.manifest, module as Role, manifest.head!.in)
+  const fit = adapterFit(manifest, { abi, digest: image.digest })
+  if (fit !== 'same' && data === undefined)
+    throw new M4Error(
+      'INVALID_REQUEST',
+      `Adapter ${manifest.name}: its own samples are features of another image's ${module}.`,
+      {
+        hint: 'Give the folder of the data that it was trained with: --data FOLDER.',
+      },
+    )
+  const lines = parseMediaEvalLines(await readFile(join(path, 'eval.jsonl'), 'utf8'))
+  using firmware = await openFirmware(image, { engine })
+  const measured = await remeasureHead(firmware, adapter, lines.slice(0, request.count), {
+    ...(data === undefined ? {} : { folder: data }),
+    read: (manifest.training?.recipe.read ?? {}) as object,
+    ...(signal ? { signal } : {}),
+    ...(onProgress ? { onProgress } : {}),
+  })
+  return {
+    adapter: manifest.name,
+    image: { name: image.manifest.name, digest: image.digest },
+    fit,
+    recorded: manifest.metric,
+    measured,
+    base: undefined,
+    sameOutput: false,
   }
 }
 

@@ -2,7 +2,8 @@
 
 import { rm } from 'node:fs/promises'
 import { M4Error } from '../core/errors.js'
-import { type TrainReport, type TrainRequest, trainAdapter } from './trainer.js'
+import type { TrainRequest } from './course.js'
+import { type TrainReport, trainAdapter } from './trainer.js'
 
 export interface FewShotRequest extends TrainRequest {
   /** Shares of the data, e.g. 0.01 and 0.1. Default 0.01, 0.02, 0.05, 0.1 (paper §5: 1 to 10 %). */

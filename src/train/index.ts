@@ -1,5 +1,6 @@
 /** Training: adapters from samples, on the graphs that devices run. */
 
+export type { Score, TrainFinding, TrainPlan, TrainRequest } from './course.js'
 export * from './data/index.js'
 export { type EvaluateReport, type EvaluateRequest, evaluateAdapter } from './evaluate.js'
 export { type FewShotReport, type FewShotRequest, type FewShotRun, fewShotRuns } from './few-shot.js'
@@ -11,11 +12,4 @@ export {
   revalidateAdapter,
   type Verdict,
 } from './revalidate.js'
-export {
-  planTraining,
-  type TrainFinding,
-  type TrainPlan,
-  type TrainReport,
-  type TrainRequest,
-  trainAdapter,
-} from './trainer.js'
+export { planTraining, type TrainReport, trainAdapter } from './trainer.js'

@@ -50,6 +50,8 @@ export interface TrainOptions {
   readonly recompute?: boolean
   /** How tensors of the adapter are stored. Default float32. */
   readonly dtype?: 'float32' | 'float16'
+  /** Heads: widths of layers between features and classes. Default none: a linear head, which small sets suit best. */
+  readonly hidden?: readonly number[]
   /** How the data file is read. */
   readonly read?: ReadOptions
 }
@@ -112,6 +114,7 @@ export function resolveOptions(
     forward: given.forward ?? 'int8',
     recompute: given.recompute ?? false,
     dtype: given.dtype ?? 'float32',
+    hidden: given.hidden ?? [],
     read: given.read ?? {},
   }
 }

@@ -5,10 +5,11 @@
 
 import { readAdapterPackage } from '../adapters/index.js'
 import { isM4Error, M4Error } from '../core/errors.js'
+import type { TrainRequest } from './course.js'
 import { openDataSet } from './data/index.js'
 import { type EvaluateReport, type EvaluateRequest, evaluateAdapter } from './evaluate.js'
 import type { TrainOptions } from './options.js'
-import { type TrainReport, type TrainRequest, trainAdapter } from './trainer.js'
+import { type TrainReport, trainAdapter } from './trainer.js'
 
 export type Verdict = 'keep' | 'retrain' | 'refuse'
 
@@ -72,24 +73,25 @@ async function verdictOf(request: RevalidateRequest): Promise<RevalidateReport> 
     return { verdict: 'refuse', reason: error.message, evaluation: undefined }
   }
   const { recorded, measured, sameOutput } = evaluation
-  const base = evaluation.base!
+  const { base } = evaluation
   const number = (value: number) => value.toFixed(3)
   if (sameOutput) return { verdict: 'refuse', reason: 'On its own samples it changes nothing.', evaluation }
-  if (measured.value < base.value)
+  if (base && measured.value < base.value)
     return {
       verdict: 'refuse',
       reason: `The base alone answers its samples better: ${number(base.value)} against ${number(measured.value)} (n ${measured.count}).`,
       evaluation,
     }
+  const alone = base ? `, the base alone ${number(base.value)}` : ''
   const before = recorded?.value
   if (before === undefined)
     return {
       verdict: 'keep',
-      reason: `Nothing was recorded to compare with; it answers ${number(measured.value)} right, the base alone ${number(base.value)} (n ${measured.count}).`,
+      reason: `Nothing was recorded to compare with; it answers ${number(measured.value)} right${alone} (n ${measured.count}).`,
       evaluation,
     }
   const allowed = Math.max(request.tolerance ?? DEFAULT_TOLERANCE, 2 * Math.hypot(recorded!.stderr, measured.stderr))
-  const numbers = `${recorded!.name} ${number(measured.value)} ± ${number(measured.stderr)} (n ${measured.count}), recorded ${number(before)}, base alone ${number(base.value)}`
+  const numbers = `${recorded!.name} ${number(measured.value)} ± ${number(measured.stderr)} (n ${measured.count}), recorded ${number(before)}${alone}`
   return before - measured.value <= allowed
     ? { verdict: 'keep', reason: `As good as it was: ${numbers}.`, evaluation }
     : { verdict: 'retrain', reason: `It fell by more than ${number(allowed)}: ${numbers}.`, evaluation }

@@ -31,15 +31,22 @@ function planText(plan: TrainPlan): string {
   const { task, options, parameters, trainSamples, evalSamples, memory, seconds, adapterBytes } = plan
   const { kind, steps, batch, tokensAtOnce, maxTokens, optimiser, seed } = options
   return table([
-    ['task', `${task.task}, prompt ${JSON.stringify(task.template)}`],
-    ...(task.labels ? [['labels', task.labels.join(', ')]] : []),
+    [
+      'task',
+      task.template === undefined
+        ? `${task.task} with ${task.module}`
+        : `${task.task}, prompt ${JSON.stringify(task.template)}`,
+    ],
+    ...(task.labels?.length ? [['labels', task.labels.join(', ')]] : []),
     ['samples', `${trainSamples} to train on, ${evalSamples} held out`],
     ['kind', `${kind}: ${plural(parameters, 'parameter')}, about ${formatBytes(adapterBytes)}`],
     [
       'steps',
-      `${steps} of ${plural(batch, 'sample')}; texts of at most ${maxTokens} tokens, ${tokensAtOnce} tokens at once`,
+      `${steps} of ${plural(batch, 'sample')}${task.template === undefined ? '' : `; texts of at most ${maxTokens} tokens, ${tokensAtOnce} tokens at once`}`,
     ],
-    ['time', `about ${formatSeconds(seconds!)} of training, at the present load of this machine (an estimate)`],
+    ...(seconds === undefined
+      ? []
+      : [['time', `about ${formatSeconds(seconds)} of training, at the present load of this machine (an estimate)`]]),
     ['rate', `${optimiser.lr}, seed ${seed}`],
     [
       'memory',

@@ -35,7 +35,7 @@ export const run: CommandAction = async (context, [name], options) => {
   const ask = (turns: readonly Turn[], input: string) => ({
     ...request(turns, input, textOption(options, 'system')),
     ...settings,
-    ...(adapter ? { adapter: adapter.tensors } : {}),
+    ...(adapter?.tensors ? { adapter: adapter.tensors } : {}),
   })
   const chat = createChat(context, firmware, ask, async (chosen) => {
     adapter = chosen === NO_ADAPTER ? undefined : await chooseAdapter(context, chosen, path)

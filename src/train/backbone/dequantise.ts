@@ -15,6 +15,13 @@ export interface QuantisedRows {
 
 const plain = (value: unknown): number => Number(value ?? 0)
 
+/** N and K of a product node with a quantised weight. */
+export function matrixSize(graph: Graph, { op, inputs, attributes }: GraphNode): { rows: number; columns: number } {
+  if (op === 'MatMulNBits') return { rows: plain(attributes.N), columns: plain(attributes.K) }
+  const [columns, rows] = graph.initializers.get(inputs[1]!)!.dims as [number, number]
+  return { rows, columns }
+}
+
 /**
  * The weight of a product node: MatMulNBits (4 or 8 bit) or DynamicQuantizeMatMul.
  * @throws M4Error `NOT_AVAILABLE` for a weight that the graph computes itself (6 bit) or that has zero points
@@ -52,7 +59,7 @@ export function quantisedRows(graph: Graph, node: GraphNode): QuantisedRows {
 
 /** Codes [K, N] with a scale per column. */
 function perOutput(graph: Graph, node: GraphNode, codes: Int8Array, scales: Float32Array): QuantisedRows {
-  const [columns, rows] = graph.initializers.get(node.inputs[1]!)!.dims as [number, number]
+  const { rows, columns } = matrixSize(graph, node)
   return {
     rows,
     columns,

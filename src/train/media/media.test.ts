@@ -13,13 +13,15 @@ import { type Image, openImage } from '../../firmware/image.js'
 import { buildFirmware, findRecipe } from '../../firmware/index.js'
 import { readHeadAdapter, usableHead } from '../../runtime/head-adapter.js'
 import { type Item, openFirmware } from '../../runtime/index.js'
+import type { Sides, TrainRequest } from '../course.js'
 import { assertUsable, openDataSet, splitDataSet } from '../data/index.js'
+import { trainOn } from '../trainer.js'
+import { type MediaPlan, openMediaCourse } from './course.js'
 import { parseMediaEvalLines, remeasureHead } from './eval-lines.js'
 import type { MediaFinding } from './features.js'
 import { mediaItems } from './items.js'
 import { foldScaling, scaled, scalingOf } from './standardise.js'
 import { motionTable, picture, tone, writeMotions, writePictures, writeSounds } from './testing/synthetic.js'
-import { type MediaRequest, type MediaSides, prepareMedia, trainMedia } from './train.js'
 
 let home: string
 let image: Image
@@ -38,14 +40,14 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true })
 })
 
-async function sidesOf(path: string): Promise<MediaSides> {
+async function sidesOf(path: string): Promise<Sides> {
   const data = await openDataSet(path)
   assertUsable(data)
   const { train, eval: evaluation } = splitDataSet(data, { evalFraction: 0.25, seed: 0 })
   return { data, train, evaluation }
 }
 
-const request = (out: string, more: Partial<MediaRequest> = {}): MediaRequest => ({
+const request = (out: string, more: Partial<TrainRequest> = {}): TrainRequest => ({
   data: 'is given as sides',
   image,
   engine,
@@ -54,10 +56,16 @@ const request = (out: string, more: Partial<MediaRequest> = {}): MediaRequest =>
   ...more,
 })
 
+const trainMedia = async (asked: TrainRequest, sides: Sides) => {
+  const report = await trainOn(asked, sides, (finding) => asked.onFinding?.(finding))
+  return { ...report, plan: report.plan as MediaPlan }
+}
+const prepareMedia = (asked: TrainRequest, sides: Sides) => openMediaCourse(asked, sides, () => undefined)
+
 /** As if it had been trained: what is measured on toy weights means nothing, but the way to it must run. */
 const withMeasuring = (): Image => ({ ...image, manifest: { ...image.manifest, weights: 'pretrained' } })
 
-async function trainingAccuracy(out: string, { train }: MediaSides) {
+async function trainingAccuracy(out: string, { train }: Sides) {
   const adapter = usableHead(await readHeadAdapter(join(home, out), image))
   using firmware = await openFirmware(image, { engine })
   let right = 0
@@ -105,7 +113,7 @@ describe('from files to a served package', () => {
 
   test('the same seed gives the same bytes, another seed others; a hidden layer learns too', async () => {
     const sides = await sidesOf(join(home, 'data-pictures'))
-    const head = async (out: string, options: MediaRequest['options']) => {
+    const head = async (out: string, options: TrainRequest['options']) => {
       await trainMedia(request(out, options ? { options } : {}), sides)
       return (await readAdapterPackage(join(home, out))).manifest.files[HEAD_FILE]!.sha256
     }
@@ -248,9 +256,9 @@ describe('requests', () => {
 
 describe('bad data', () => {
   const folder = (name: string) => join(home, `bad-${name}`)
-  const findingsOf = async (sides: MediaSides, out: string) => {
+  const findingsOf = async (sides: Sides, out: string) => {
     const findings: MediaFinding[] = []
-    const onFinding: MediaRequest['onFinding'] = (finding) => {
+    const onFinding: TrainRequest['onFinding'] = (finding) => {
       if (finding.code === 'unreadable-sample') findings.push(finding)
     }
     const report = await trainMedia(request(out, { onFinding }), sides)
@@ -335,7 +343,7 @@ describe('bad data', () => {
     const { IMG: _, ...modules } = image.manifest.modules
     const blind: Image = { ...image, manifest: { ...image.manifest, modules } }
     const kinds = { data: { ...sides.data, kind: 'image-objects' as const } }
-    const cases: [Partial<MediaRequest>, Partial<MediaSides>, string][] = [
+    const cases: [Partial<TrainRequest>, Partial<Sides>, string][] = [
       [{ image: blind }, {}, 'IMG'],
       [{}, kinds, 'an output of patch tokens, [B, P, C], of graph encode of module IMG'],
     ]

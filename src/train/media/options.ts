@@ -3,14 +3,7 @@
 import { M4Error } from '../../core/errors.js'
 import { type ResolvedOptions, resolveOptions, type TrainOptions } from '../options.js'
 
-export interface MediaOptions extends TrainOptions {
-  /** Widths of layers between features and classes. Default none: a linear head, which small sets suit best. */
-  readonly hidden?: readonly number[]
-}
-
-export interface ResolvedMediaOptions extends ResolvedOptions {
-  readonly hidden: readonly number[]
-}
+export type ResolvedMediaOptions = ResolvedOptions
 
 /** Batches cost microseconds: larger ones and more passes than text takes. */
 const BATCH = 64
@@ -22,7 +15,7 @@ const MOST_STEPS = 2000
  * @param count samples to train on
  * @throws M4Error `NOT_AVAILABLE` for another kind than `head`, `INVALID_REQUEST` for widths that are no whole numbers of 1 or more
  */
-export function resolveMediaOptions(given: MediaOptions, count: number): ResolvedMediaOptions {
+export function resolveMediaOptions(given: TrainOptions, count: number): ResolvedMediaOptions {
   const { hidden = [], kind = 'head', epochs } = given
   if (kind !== 'head')
     throw new M4Error('NOT_AVAILABLE', `Pictures, sounds and motion train a head, not an adapter of kind ${kind}.`, {
@@ -35,5 +28,5 @@ export function resolveMediaOptions(given: MediaOptions, count: number): Resolve
   const perEpoch = Math.ceil(count / batch)
   const usual = Math.min(MOST_STEPS, Math.max(FEWEST_STEPS, EPOCHS * perEpoch))
   const steps = given.steps ?? (epochs === undefined ? usual : epochs * perEpoch)
-  return { ...resolveOptions({ ...given, batch, steps }, 'head', count), hidden }
+  return resolveOptions({ ...given, batch, steps }, 'head', count)
 }

@@ -1,5 +1,6 @@
 /** Text samples and a backbone, as the loop takes them. */
 
+import { rm } from 'node:fs/promises'
 import type { LongOperation } from '../../core/progress.js'
 import type { Engine } from '../../engine/types.js'
 import type { Image } from '../../firmware/image.js'
@@ -7,7 +8,7 @@ import type { Abi } from '../../firmware/manifest.js'
 import { encodeModel, type Graph } from '../../graph/index.js'
 import { answerTokens, type BatchShape, backboneBatch } from '../backbone/batch.js'
 import { backboneProgram, type Trained, trainedShapes } from '../backbone/program.js'
-import { openWorkspace } from '../backbone/workspace.js'
+import { openWorkspace, type Workspace } from '../backbone/workspace.js'
 import type { FitSubject } from '../fit.js'
 import type { ResolvedOptions } from '../options.js'
 import { optimiserGraph, type StepKind, stepGraph } from '../step-graph.js'
@@ -42,20 +43,25 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
   const shapes = trainedShapes(abi, trained)
   const inParts = options.batch * options.maxTokens > options.tokensAtOnce
   const sides = { train: encoded(encoder, parts.train), eval: encoded(encoder, parts.eval) }
-  const workspace = () =>
-    openWorkspace(image, {
+  let opened: Promise<Workspace> | undefined
+  const workspace = () => {
+    opened ??= openWorkspace(image, {
       ...(parts.home === undefined ? {} : { home: parts.home }),
       forward: options.forward,
       ...(parts.onProgress ? { onProgress: parts.onProgress } : {}),
       ...(parts.signal ? { signal: parts.signal } : {}),
     })
+    return opened
+  }
+  const made = new Map<StepKind, Graph>()
   const graph = async (kind: StepKind) => {
     const { graphs, frozen } = await workspace()
     const program = backboneProgram(graphs, abi, trained, {
       ...(frozen ? { frozen } : {}),
       recompute: options.recompute,
     })
-    return stepGraph(`train.${kind}`, shapes, program, kind)
+    if (!made.has(kind)) made.set(kind, stepGraph(`train.${kind}`, shapes, program, kind))
+    return made.get(kind)!
   }
   return {
     shapes,
@@ -74,9 +80,9 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
     graph,
     open: async (kind) => {
       const { write } = await workspace()
-      // The file is read when the session is made, and mapped for as long as it lives: a name of its own for each process.
+      // Only the weights that it names are mapped for as long as the session lives; the file itself has been read then.
       const path = await write(`step-${process.pid}`, await graph(kind))
-      return engine.createSession({ path }, SESSION)
+      return engine.createSession({ path }, SESSION).finally(() => rm(path, { force: true }))
     },
     openOptimiser: async () =>
       engine.createSession({ bytes: await encodeModel(optimiserGraph('train.update', shapes)) }, SESSION),

@@ -1,0 +1,189 @@
+/**
+ * The int8 matrices of a decoder's quantised products, in one file a direction, made once per image. Offsets are known before
+ * the first matrix is made, so several threads write at once.
+ */
+
+import { existsSync } from 'node:fs'
+import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { M4Error, throwIfAborted, wrapSystemError } from '../../core/errors.js'
+import { atomicWriteFile, requireFreeBytes, temporaryBeside } from '../../core/files.js'
+import { type LongOperation, yieldToEventLoop } from '../../core/progress.js'
+import { bytesOf } from '../../core/tensor.js'
+import type { Graph, GraphNode } from '../../graph/index.js'
+import { matrixSize, quantisedRows } from './dequantise.js'
+import { backwardMatrix, floatMatrix, forwardMatrix } from './int8-matrices.js'
+
+export type Direction = 'backward' | 'forward'
+
+export interface FrozenEntry {
+  readonly rows: number
+  readonly columns: number
+  readonly offset: number
+  /** Absent: float32 [rows, columns]. */
+  readonly scales?: { readonly offset: number; readonly count: number }
+}
+
+/** Node name → where its matrix lies. */
+export type FrozenIndex = Readonly<Record<string, FrozenEntry>>
+
+export const dataName = (direction: Direction) => `${direction}.bin`
+
+/** The head's gradient stays in float: int8 logit gradients point elsewhere (cosine 0.5 with the true ones). */
+export const isHead = ({ name }: GraphNode) => name === 'head' || name.startsWith('head/')
+
+/** The decoder's products with a quantised weight. */
+export const isQuantised = ({ op }: GraphNode) => op === 'MatMulNBits' || op === 'DynamicQuantizeMatMul'
+
+const ALIGNMENT = 64
+
+/** Where every matrix of a direction goes. The head has none forwards: it is run as the device runs it. */
+function layoutOf(graph: Graph, direction: Direction): { index: FrozenIndex; bytes: number } {
+  let end = 0
+  const place = (bytes: number) => {
+    const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT
+    end = offset + bytes
+    return offset
+  }
+  const nodes = graph.nodes.filter((node) => isQuantised(node) && !(direction === 'forward' && isHead(node)))
+  const entries = nodes.map((node): [string, FrozenEntry] => {
+    const { rows: N, columns: K } = matrixSize(graph, node)
+    if (isHead(node)) return [node.name, { rows: N, columns: K, offset: place(N * K * 4) }]
+    const [rows, columns, count] = direction === 'forward' ? [K, N, N] : [N, K, K]
+    return [node.name, { rows, columns, offset: place(rows * columns), scales: { offset: place(count * 4), count } }]
+  })
+  return { index: Object.fromEntries(entries), bytes: end }
+}
+
+/** What a thread is to make. */
+export interface FrozenTask {
+  /** Model file of the decoder. */
+  readonly model: string
+  readonly targets: readonly { readonly direction: Direction; readonly path: string; readonly index: FrozenIndex }[]
+  readonly names: readonly string[]
+}
+
+/** Makes the matrices of a task; one call of `done` for each node. */
+export async function makeMatrices(task: FrozenTask, graph: Graph, done: () => void | Promise<void>): Promise<void> {
+  const nodes = new Map(graph.nodes.map((node) => [node.name, node]))
+  const files: FileHandle[] = []
+  try {
+    for (const { path } of task.targets) files.push(await open(path, 'r+'))
+    for (const name of task.names) {
+      const weight = quantisedRows(graph, nodes.get(name)!)
+      const values = floatMatrix(weight)
+      for (const [i, { direction, index }] of task.targets.entries()) {
+        const entry = index[name]
+        if (!entry) continue
+        const put = (data: ArrayBufferView, at: number) => files[i]!.write(bytesOf(data), 0, data.byteLength, at)
+        if (!entry.scales) {
+          await put(values, entry.offset)
+          continue
+        }
+        const make = direction === 'backward' ? backwardMatrix : forwardMatrix
+        const { codes, scales } = make(values, weight.rows, weight.columns)
+        await put(codes, entry.offset)
+        await put(scales, entry.scales.offset)
+      }
+      await done()
+    }
+  } finally {
+    for (const file of files) await file.close()
+  }
+}
+
+/** Threads are worth their start only for models of some size. */
+const THREADED_BYTES = 50e6
+const WORKER = fileURLToPath(new URL('./frozen-worker.js', import.meta.url))
+
+/**
+ * The index of each direction; files that are not there yet are made, whole or not at all.
+ * @param model path of the decoder's model file
+ * @throws M4Error `NOT_AVAILABLE` for weights that cannot be read, `DISK_FULL`, `IO`, `ABORTED`
+ */
+export async function frozenFiles(
+  folder: string,
+  model: string,
+  graph: Graph,
+  directions: readonly Direction[],
+  options: LongOperation = {},
+): Promise<Map<Direction, FrozenIndex>> {
+  const found = new Map<Direction, FrozenIndex>()
+  const missing: { direction: Direction; index: FrozenIndex; bytes: number; path: string }[] = []
+  for (const direction of directions) {
+    const indexPath = join(folder, `${direction}.json`)
+    if (existsSync(indexPath) && existsSync(join(folder, dataName(direction))))
+      found.set(direction, JSON.parse(await readFile(indexPath, 'utf8')) as FrozenIndex)
+    else
+      missing.push({
+        direction,
+        ...layoutOf(graph, direction),
+        path: temporaryBeside(join(folder, dataName(direction))),
+      })
+  }
+  if (!missing.length) return found
+  const doing = 'Making the matrices of training'
+  const bytes = missing.reduce((sum, each) => sum + each.bytes, 0)
+  await requireFreeBytes(folder, bytes * 1.05, doing)
+  try {
+    for (const { path, bytes: size } of missing) {
+      const file = await open(path, 'wx')
+      await file.truncate(size).finally(() => file.close())
+    }
+    const names = [...new Set(missing.flatMap(({ index }) => Object.keys(index)))]
+    const targets = missing.map(({ direction, path, index }) => ({ direction, path, index }))
+    await inThreads({ model, targets, names }, graph, bytes, options)
+    for (const { direction, index, path } of missing) {
+      const file = await open(path, 'r+')
+      await file.sync().finally(() => file.close())
+      await rename(path, join(folder, dataName(direction)))
+      await atomicWriteFile(join(folder, `${direction}.json`), JSON.stringify(index))
+      found.set(direction, index)
+    }
+    return found
+  } catch (error) {
+    throw wrapSystemError(error, doing)
+  } finally {
+    for (const { path } of missing) await rm(path, { force: true })
+  }
+}
+
+async function inThreads(
+  task: FrozenTask,
+  graph: Graph,
+  bytes: number,
+  { onProgress, signal }: LongOperation,
+): Promise<void> {
+  let count = 0
+  const done = async () => {
+    onProgress?.({ task: 'matrices of training', done: ++count, total: task.names.length, unit: 'items' })
+    await yieldToEventLoop()
+    throwIfAborted(signal)
+  }
+  const threads = Math.min(availableParallelism(), 4)
+  // Sources that were not compiled (tests) have no file for a thread to start from.
+  if (bytes < THREADED_BYTES || threads < 2 || !existsSync(WORKER)) return makeMatrices(task, graph, done)
+  // Large and small in turn, so that all end at about one time.
+  const shares = Array.from({ length: threads }, (_, i) => task.names.filter((__, n) => n % threads === i))
+  const workers = shares.map((names) => new Worker(WORKER, { workerData: { ...task, names } satisfies FrozenTask }))
+  try {
+    await Promise.all(workers.map((worker) => finished(worker, done)))
+  } finally {
+    await Promise.all(workers.map((worker) => worker.terminate()))
+  }
+}
+
+/** A worker sends `null` for each matrix and, should it fail, its error as data. */
+function finished(worker: Worker, done: () => Promise<void>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    worker.on('message', (failure: { code: 'IO'; message: string } | null) => {
+      if (failure) reject(new M4Error(failure.code, failure.message))
+      else done().catch(reject)
+    })
+    worker.on('error', reject)
+    worker.on('exit', (code) => (code === 0 ? resolve() : reject(new M4Error('IO', `A thread ended with ${code}.`))))
+  })
+}

@@ -1,0 +1,14 @@
+/** A thread of frozen-file.ts: reads the graph for itself, makes its share of the matrices. */
+
+import { parentPort, workerData } from 'node:worker_threads'
+import { wrapSystemError } from '../../core/errors.js'
+import { type FrozenTask, makeMatrices } from './frozen-file.js'
+import { readGraph } from './read-graph.js'
+
+const task = workerData as FrozenTask
+try {
+  await makeMatrices(task, await readGraph(task.model), () => parentPort!.postMessage(null))
+} catch (error) {
+  const { code, message } = wrapSystemError(error, 'Making the matrices of training')
+  parentPort!.postMessage({ code, message })
+}
