@@ -15,8 +15,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { readSets } from './adapters/data.mjs'
-import { RUNS } from './adapters/runs.mjs'
 import { writeReport } from './adapters/report.mjs'
+import { RUNS } from './adapters/runs.mjs'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const { values } = parseArgs({
@@ -45,7 +45,11 @@ for (const run of runs) {
   // A process of its own, so that its peak memory is its own.
   const request = JSON.stringify({ ...run, data: sets[run.set], home: values.home, out: join(work, run.name) })
   const child = fileURLToPath(new URL('adapters/one.mjs', import.meta.url))
-  const answer = execFileSync(process.execPath, [child], { input: request, maxBuffer: 1e9, stdio: ['pipe', 'pipe', 'inherit'] })
+  const answer = execFileSync(process.execPath, [child], {
+    input: request,
+    maxBuffer: 1e9,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   done.machine = { cpu: cpus()[0].model, cores: cpus().length, memoryBytes: totalmem(), node: process.version }
   done.runs[run.name] = {
     about: run.about,

@@ -5,7 +5,10 @@ import { join } from 'node:path'
 
 const quoted = (text) => `"${text.replaceAll('"', '""').replaceAll('\n', ' ')}"`
 const csv = (rows) => `text,label\n${rows.map(([text, label]) => `${quoted(text)},${quoted(label)}`).join('\n')}\n`
-const lines = (path) => readFileSync(path, 'utf8').split('\n').filter((line) => line.trim() !== '')
+const lines = (path) =>
+  readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line.trim() !== '')
 
 /** Names that tell more than the sign, to a model that reads bytes of it. */
 const emojiName = (mapping) => mapping.split('\t')[2].replaceAll('_', ' ').trim()

@@ -24,13 +24,20 @@ const report = await trainAdapter({
   onStep: ({ step, steps, loss, evalLoss, unitsPerSecond }) => {
     firstLossMs ??= performance.now() - started
     if (step % 10 === 0 || evalLoss !== undefined)
-      console.error(`  ${step}/${steps} loss ${loss.toFixed(3)} ${evalLoss === undefined ? '' : `held out ${evalLoss.toFixed(3)} `}${unitsPerSecond.toFixed(0)} tokens/s`)
+      console.error(
+        `  ${step}/${steps} loss ${loss.toFixed(3)} ${evalLoss === undefined ? '' : `held out ${evalLoss.toFixed(3)} `}${unitsPerSecond.toFixed(0)} tokens/s`,
+      )
   },
 })
 const score = (measured) => measured && { value: measured.value, stderr: measured.stderr, count: measured.count }
 const served = {}
 for (const name of run.serveOn ?? []) {
-  const answer = await evaluateAdapter({ adapter: run.out, image: await open(name), engine, measureBase: run.measureBase ?? false })
+  const answer = await evaluateAdapter({
+    adapter: run.out,
+    image: await open(name),
+    engine,
+    measureBase: run.measureBase ?? false,
+  })
   served[name] = { ...score(answer.measured), ...(answer.base ? { base: answer.base.value } : {}) }
   console.error(`  served on ${name}: ${answer.measured.value.toFixed(3)}`)
 }

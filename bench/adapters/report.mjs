@@ -18,7 +18,18 @@ function table(done) {
     `${(run.peakMemoryBytes / 1e9).toFixed(1)}`,
     `${(run.adapterBytes / 1e6).toFixed(2)}`,
   ])
-  const head = ['run', 'what', 'training samples', 'base, %', 'adapter, %', 'n', 'training s', 'tokens/s', 'peak GB', 'adapter MB']
+  const head = [
+    'run',
+    'what',
+    'training samples',
+    'base, %',
+    'adapter, %',
+    'n',
+    'training s',
+    'tokens/s',
+    'peak GB',
+    'adapter MB',
+  ]
   return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 }
 
@@ -27,7 +38,10 @@ function servedTable(done) {
   if (!runs.length) return ''
   const images = [...new Set(runs.flatMap(([, { served }]) => Object.keys(served)))]
   const head = ['trained on', ...images.map((name) => `served on ${name}`)]
-  const rows = runs.map(([name, { served }]) => [name.replace('base-', ''), ...images.map((image) => (served[image] ? percent(served[image]) : '—'))])
+  const rows = runs.map(([name, { served }]) => [
+    name.replace('base-', ''),
+    ...images.map((image) => (served[image] ? percent(served[image]) : '—')),
+  ])
   return `\n## Trained on one form of the weights, served on the others\n\n${[head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')}\n`
 }
 
@@ -43,10 +57,12 @@ function rankPlot(done) {
   const low = Math.floor(10 * Math.min(...points.map(({ value, stderr }) => value - stderr))) / 10
   const y = (value) => bottom - ((value - low) / (1 - low)) * (bottom - top)
   const grid = Array.from({ length: Math.round((1 - low) * 10) + 1 }, (_, i) => low + i / 10).map(
-    (value) => `<line x1="${left}" x2="${right}" y1="${y(value)}" y2="${y(value)}" stroke="#e3e3e3"/><text x="${left - 8}" y="${y(value) + 4}" text-anchor="end">${Math.round(value * 100)} %</text>`,
+    (value) =>
+      `<line x1="${left}" x2="${right}" y1="${y(value)}" y2="${y(value)}" stroke="#e3e3e3"/><text x="${left - 8}" y="${y(value) + 4}" text-anchor="end">${Math.round(value * 100)} %</text>`,
   )
   const marks = points.map(
-    ({ rank, value, stderr }) => `<line x1="${x(rank)}" x2="${x(rank)}" y1="${y(value - stderr)}" y2="${y(Math.min(1, value + stderr))}" stroke="#1f5fbf"/><circle cx="${x(rank)}" cy="${y(value)}" r="5" fill="#1f5fbf"/><text x="${x(rank)}" y="${bottom + 20}" text-anchor="middle">${rank}</text>`,
+    ({ rank, value, stderr }) =>
+      `<line x1="${x(rank)}" x2="${x(rank)}" y1="${y(value - stderr)}" y2="${y(Math.min(1, value + stderr))}" stroke="#1f5fbf"/><circle cx="${x(rank)}" cy="${y(value)}" r="5" fill="#1f5fbf"/><text x="${x(rank)}" y="${bottom + 20}" text-anchor="middle">${rank}</text>`,
   )
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}"><style>svg{background:#fff;font:13px system-ui,sans-serif;fill:#333}</style><text x="${left}" y="24" style="font-size:16px;font-weight:600">Accuracy over LoRA rank, SST-2, n ${points[0].count} (one standard error)</text>${grid.join('')}<polyline points="${points.map(({ rank, value }) => `${x(rank)},${y(value)}`).join(' ')}" fill="none" stroke="#1f5fbf" stroke-width="2"/>${marks.join('')}<text x="${right}" y="${bottom + 40}" text-anchor="end">rank</text></svg>\n`
 }

@@ -12,7 +12,7 @@ import { say } from '../lib/say.mjs'
 import { IMAGE } from './lora-forms.mjs'
 
 const path = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url))
-const OPTIONS = ['--steps', '20', '--batch', '8', '--max-tokens', '64']
+const OPTIONS = ['--columns', 'text=0,label=1', '--steps', '20', '--batch', '8', '--max-tokens', '64']
 
 export const START_PROTOCOL = Object.freeze({
   command: `m4fm adapter train --data samples/reviews.tsv --image lite ${OPTIONS.join(' ')}`,

@@ -6,6 +6,7 @@
 
 import type { Sharp } from 'sharp'
 import { M4Error } from '../core/errors.js'
+import { decodeNetpbm, isNetpbm } from './netpbm.js'
 import { describeBytes } from './sniff.js'
 
 export interface Picture {
@@ -27,13 +28,14 @@ const FORMATS: ReadonlySet<string> = new Set(['jpeg', 'png', 'webp', 'gif', 'tif
 export const MAX_PICTURE_DOTS = 2 ** 26
 
 /**
- * Decodes JPEG, PNG, WebP, GIF, TIFF and AVIF. Of several frames or pages the first is taken. CMYK becomes RGB by PIL's
+ * Decodes JPEG, PNG, WebP, GIF, TIFF, AVIF, PPM and PGM. Of several frames or pages the first is taken. CMYK becomes RGB by PIL's
  * formula, (1 - C)(1 - K); 16 bits a channel are scaled to 8 (PIL clips 16-bit grey at 255 instead, which turns it white).
  * Any shape is read, 1 × 1 and 20000 × 10 included.
  * @throws M4Error `PICTURE_INVALID` for anything that is no whole picture, or has more than `MAX_PICTURE_DOTS`
  */
 export async function decodeImage(bytes: Uint8Array, { upright = false }: DecodeImageOptions = {}): Promise<Picture> {
   if (bytes.length === 0) throw invalid('the file is empty')
+  if (isNetpbm(bytes)) return decodeNetpbm(bytes)
   const { default: sharp } = await import('sharp')
   const source = sharp(bytes, { failOn: 'error', ignoreIcc: true, limitInputPixels: false })
   const { format, width, height, space, pages } = await reading(bytes, () => source.metadata())
@@ -91,6 +93,6 @@ async function reading<T>(bytes: Uint8Array, read: () => Promise<T>): Promise<T>
 
 const invalid = (what: string, cause?: unknown) =>
   new M4Error('PICTURE_INVALID', `Picture: ${what}.`, {
-    hint: 'Give a whole JPEG, PNG, WebP, GIF, TIFF or AVIF file.',
+    hint: 'Give a whole JPEG, PNG, WebP, GIF, TIFF, AVIF or PPM file.',
     ...(cause === undefined ? {} : { cause }),
   })

@@ -52,7 +52,7 @@ function folderFormat(path: string, below: readonly string[]): FormatName {
     })
   if (fits[0]) return fits[0]
   throw new M4Error('FORMAT_UNSUPPORTED', `${path} holds neither pictures, nor WAV files, nor tables of motion.`, {
-    hint: 'Pictures: png, jpg, webp, bmp, ppm, gif; sounds: wav; motion: csv, tsv. For texts, give the file itself.',
+    hint: 'Pictures: png, jpg, webp, ppm, gif; sounds: wav; motion: csv, tsv. For texts, give the file itself.',
     details: { path, files: below.slice(0, 10) },
   })
 }

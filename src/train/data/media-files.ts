@@ -8,7 +8,7 @@ import type { LongOperation } from '../../core/progress.js'
 import type { FindingList } from './findings.js'
 import type { DataFile } from './samples.js'
 
-export const PICTURE_NAME = /\.(png|jpe?g|webp|bmp|ppm|gif)$/i
+export const PICTURE_NAME = /\.(png|jpe?g|webp|ppm|gif)$/i
 export const SOUND_NAME = /\.wav$/i
 export const TABLE_NAME = /\.(csv|tsv)(\.gz)?$/i
 

@@ -7,7 +7,7 @@ import { PICTURE_NAME, SOUND_NAME, withFiles } from './media-files.js'
 import { type Reader, type Reading, requireFolder } from './reader.js'
 
 const MEDIA = {
-  'image-label': { name: PICTURE_NAME, what: 'pictures', names: 'png, jpg, webp, bmp, ppm, gif' },
+  'image-label': { name: PICTURE_NAME, what: 'pictures', names: 'png, jpg, webp, ppm, gif' },
   'sound-label': { name: SOUND_NAME, what: 'sounds', names: 'wav' },
 } as const
 
