@@ -7,6 +7,7 @@ import { bullets, table } from './lib/markdown.mjs'
 import { latestResults, writeReadme, writeReadmeBlock } from './lib/results.mjs'
 import { say } from './lib/say.mjs'
 import { median, minimum } from './lib/stats.mjs'
+import { trainRows, trainSection } from './train/report.mjs'
 
 const SECTIONS = Object.freeze({
   speed: { title: 'Speed', body: speedSection },
@@ -15,6 +16,7 @@ const SECTIONS = Object.freeze({
   accuracy: { title: 'Accuracy', body: accuracySection },
   encoders: { title: 'Encoders and generators', body: encodersSection },
   'full-size': { title: 'The paper’s model at full size', body: fullSizeSection },
+  train: { title: 'Training', body: trainSection },
 })
 
 export function report() {
@@ -68,6 +70,7 @@ function summary(results) {
   if (results.has('encoders')) rows.push(...encoderRows(results.get('encoders')))
   const fullSize = results.get('full-size')
   if (fullSize) rows.push(fullSizeRow(fullSize))
+  if (results.has('train')) rows.push(...trainRows(results.get('train')))
   const { date, machine } = results.values().next().value
   const origin = `Measured ${date} on ${machine.cpu}, ${machine.cores} cores; 2 threads, interleaved. All of it, with protocol and raw rounds: [bench/results](bench/results/README.md).`
   return `## Measured\n\n${table(['what', 'compared', 'ratio or change'], rows)}\n\n${origin}\n`

@@ -65,6 +65,8 @@ function applyOptions(runtime: Runtime, native: Pointer, options: SessionOptions
   if (runtime.sharedPool) check(api, api.DisablePerSessionThreads(native), 'Sharing the thread pool')
   else check(api, api.SetIntraOpNumThreads(native, runtime.threads), 'Setting the number of threads')
   if (options.memoryPattern === false) check(api, api.DisableMemPattern(native), 'Turning the memory pattern off')
+  if (options.prepacking === false)
+    check(api, api.AddSessionConfigEntry(native, 'session.disable_prepacking', '1'), 'Turning prepacking off')
   if (options.profilePrefix !== undefined)
     check(api, api.EnableProfiling(native, options.profilePrefix), 'Turning profiling on')
 }

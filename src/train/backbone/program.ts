@@ -16,6 +16,7 @@ import { differentiable, type FrozenWeights } from '../autodiff/frozen.js'
 import type { Tape } from '../autodiff/tape.js'
 import type { FullTraining } from '../full.js'
 import { crossEntropy } from '../losses/cross-entropy.js'
+import { headCrossEntropy } from '../losses/head-cross-entropy.js'
 import type { ParameterShape, Program, ProgramResult } from '../step-graph.js'
 import { plainAttention } from './plain-attention.js'
 import { type SoftTokens, withSoftTokens } from './soft-tokens.js'
@@ -114,10 +115,13 @@ export function backboneProgram(
       ...pastValues(tape, abi, trained, parameter, ids),
       ...(trained.kind === 'lora' ? loraValues(g.scope('packed'), abi, trained.places, parameter) : []),
     ])
-    const logits = differentiable(tape, decode, {
+    // A head that is trained is one with its loss; a frozen one is run as it is.
+    const head = decodeFull?.values.get(HEAD_WEIGHT)
+    const wanted = head ? NORMED : 'logits'
+    const found = differentiable(tape, decode, {
       values,
       prefix: 'decode/',
-      wanted: ['logits'],
+      wanted: [wanted],
       ...(options.frozen ? { frozen: options.frozen } : {}),
       replace: (node, inputs) => {
         if (isRowChoice(node)) return [chosenRows(tape, inputs[0]!, inputs[1]!)]
@@ -125,20 +129,25 @@ export function backboneProgram(
           return [plainAttention(g.scope(`decode/${node.outputs[0]}`), node, inputs)]
         return decodeFull?.replace(node, inputs)
       },
-    }).get('logits')!
-    return answerLoss(tape, logits)
+    }).get(wanted)!
+    return answerLoss(tape, found, head)
   }
 }
 
-/** The mean (by its weights) loss of the wanted rows. */
-function answerLoss(tape: Tape, logits: Value): ProgramResult {
+/** Names in the decoder's graph: the normed rows before the head, and the head's weight. */
+const [NORMED, HEAD_WEIGHT] = ['normed', 'head/weight']
+
+/** The mean (by its weights) loss of the wanted rows: logits, or what the head is applied to. */
+function answerLoss(tape: Tape, found: Value, head: Value | undefined): ProgramResult {
   const { g } = tape
   const scope = g.scope('loss')
-  const vocabulary = logits.dims.at(-1)!
-  const rows = scope.op('Reshape', [logits, scope.int64([-1, Number(vocabulary)])], {}, 'rows') // [N, V]
+  const rows = scope.op('Reshape', [found, scope.int64([-1, Number(found.dims.at(-1))])], {}, 'rows') // [N, V] or [N, C]
   const targets = g.input('targets', 'int64', ['N'])
   const weights = g.input('weights', 'float32', ['N'])
-  return { loss: crossEntropy(tape, scope, rows, targets, weights) }
+  const loss = head
+    ? headCrossEntropy(tape, scope, rows, head, targets, weights)
+    : crossEntropy(tape, scope, rows, targets, weights)
+  return { loss }
 }
 
 const sitePath = (abi: Abi, { layer, site }: LoraPlace) => `layers.${layer}/${abi.sites[site]!.path}`

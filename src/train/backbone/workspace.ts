@@ -11,7 +11,7 @@ import type { LongOperation } from '../../core/progress.js'
 import type { Image } from '../../firmware/image.js'
 import { encodeModel, type Graph, type GraphNode, type GraphTensor } from '../../graph/index.js'
 import type { FrozenMatrix, FrozenWeights } from '../autodiff/frozen.js'
-import { type Direction, dataName, type FrozenIndex, frozenFiles, isHead, isQuantised } from './frozen-file.js'
+import { type Direction, dataName, type FrozenEntry, frozenFiles, isQuantised } from './frozen-file.js'
 import type { BackboneGraphs } from './program.js'
 import { readGraph } from './read-graph.js'
 
@@ -55,23 +55,23 @@ export async function openWorkspace(image: Image, options: WorkspaceOptions = {}
   for (const direction of indices?.keys() ?? []) files.add(dataName(direction))
   const from = (direction: Direction) => {
     const index = indices?.get(direction)
-    return index && ((node: GraphNode) => matrixOf(index, direction, node))
+    return index && ((node: GraphNode) => (index[node.name] ? matrixOf(index[node.name]!, direction, node) : undefined))
   }
   const [backward, forward] = [from('backward'), from('forward')]
   return {
     folder,
     graphs,
-    frozen: backward && {
-      backward,
-      ...(forward ? { forward: (node: GraphNode) => (isHead(node) ? undefined : forward(node)) } : {}),
-    },
+    frozen: backward && { backward: (node) => present(backward(node), node), ...(forward ? { forward } : {}) },
     write: (name, graph) => writeStep(folder, files, name, graph, options),
   }
 }
 
-function matrixOf(index: FrozenIndex, direction: Direction, node: GraphNode): FrozenMatrix {
-  const entry = index[node.name]
-  if (!entry) throw new M4Error('USAGE', `No ${direction} matrix was made for ${node.name}.`)
+function present(matrix: FrozenMatrix | undefined, { name }: GraphNode): FrozenMatrix {
+  if (matrix) return matrix
+  throw new M4Error('USAGE', `No matrix was made for the gradient of ${name}.`)
+}
+
+function matrixOf(entry: FrozenEntry, direction: Direction, node: GraphNode): FrozenMatrix {
   const { rows, columns, offset, scales } = entry
   const place = (at: number) => ({ location: dataName(direction), offset: at })
   const unread = (): Uint8Array => {
