@@ -1,12 +1,10 @@
 /** Command line of the benchmark of encoders and generators: `npm run bench:encoders -- [parts] [options]`. */
 
 import { spawnSync } from 'node:child_process'
-import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { openEngine } from '../dist/engine/index.js'
+import { benchArguments } from './lib/arguments.mjs'
 import { openResult } from './lib/results.mjs'
-import { say } from './lib/say.mjs'
 import { SPEECH_PROTOCOL, speech } from './lib/speech.mjs'
 import { UNET_PROTOCOL, unet } from './lib/unet.mjs'
 import { VIT_PROTOCOL, vit } from './lib/vit.mjs'
@@ -32,46 +30,12 @@ parts: ${Object.keys(PARTS).join(', ')}; default: all of them, then the report. 
 Models of random weights (9 GB) and the Whisper export are written below M4FM_HOME/bench/encoders when they are missing: minutes, once.
 `
 
-function fail(message) {
-  process.stderr.write(`bench: ${message}\n\n${HELP}`)
-  process.exit(2)
-}
-
-function parse() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        rounds: { type: 'string', default: '5' },
-        threads: { type: 'string', default: '2' },
-        fresh: { type: 'boolean', default: false },
-        install: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    })
-  } catch (error) {
-    return fail(error.message)
-  }
-}
-
-function whole(name, text) {
-  const value = Number(text)
-  return Number.isInteger(value) && value > 0
-    ? value
-    : fail(`--${name}: expected a whole number above 0, got "${text}".`)
-}
-
-const { values, positionals } = parse()
-if (values.help) {
-  process.stdout.write(HELP)
-  process.exit(0)
-}
-const unknown = positionals.find((part) => !Object.hasOwn(PARTS, part))
-if (unknown) fail(`unknown part "${unknown}".`)
-const parts = positionals.length ? positionals : Object.keys(PARTS)
-const rounds = whole('rounds', values.rounds)
-const threads = whole('threads', values.threads)
-if (values.install) {
+const { named, parts, rounds, threads, fresh, install } = benchArguments({
+  help: HELP,
+  partNames: Object.keys(PARTS),
+  flags: ['install'],
+})
+if (install) {
   const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund'], {
     cwd: fileURLToPath(new URL('.', import.meta.url)),
     stdio: 'inherit',
@@ -79,13 +43,11 @@ if (values.install) {
   })
   if (status !== 0) process.exit(status ?? 1)
 }
-if (threads > availableParallelism())
-  say(`${threads} threads on ${availableParallelism()} cores: speeds will not mean much.`)
 
 // A part alone must not take the place of the whole.
-const name = ['encoders', ...positionals].join('-')
+const name = ['encoders', ...named].join('-')
 const protocol = { threads, rounds, parts: Object.fromEntries(parts.map((part) => [part, PARTS[part].protocol])) }
-const { data, save } = openResult(name, protocol, { fresh: values.fresh })
+const { data, save } = openResult(name, protocol, { fresh })
 const engine = await openEngine({ backend: 'ffi', threads })
 for (const part of parts) {
   data[part] ??= {}
@@ -93,5 +55,5 @@ for (const part of parts) {
   await PARTS[part].run({ engine, threads, rounds, data: data[part], save })
 }
 save(true)
-if (positionals.length === 0) report()
+if (named.length === 0) report()
 process.exit(0)

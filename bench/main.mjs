@@ -1,8 +1,7 @@
 /** Command line of the benchmark: `npm run bench:engine -- [speed|memory|perplexity|accuracy|report|all] [options]`. */
 
 import { existsSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
+import { benchArguments } from './lib/arguments.mjs'
 import { say } from './lib/say.mjs'
 
 const PARTS = Object.freeze({
@@ -28,63 +27,18 @@ parts: ${Object.keys(PARTS).join(', ')}; default: all of them. Each can be stopp
 Images and re-encoded GGUF files are made below M4FM_HOME when they are missing (about 12 GB in all).
 `
 
-function parse() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        rounds: { type: 'string', default: '5' },
-        threads: { type: 'string', default: '2' },
-        windows: { type: 'string', default: '12' },
-        samples: { type: 'string', default: '200' },
-        only: { type: 'string' },
-        fresh: { type: 'boolean', default: false },
-        rebuild: { type: 'boolean', default: false },
-        install: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    })
-  } catch (error) {
-    return fail(error.message)
-  }
-}
-
-function fail(message) {
-  process.stderr.write(`bench: ${message}\n\n${HELP}`)
-  process.exit(2)
-}
-
-function whole(name, text) {
-  const value = Number(text)
-  return Number.isInteger(value) && value > 0
-    ? value
-    : fail(`--${name}: expected a whole number above 0, got "${text}".`)
-}
-
-const { values, positionals } = parse()
-if (values.help) {
-  process.stdout.write(HELP)
-  process.exit(0)
-}
-const parts = positionals.length && !positionals.includes('all') ? positionals : Object.keys(PARTS)
-const unknown = parts.find((part) => !Object.hasOwn(PARTS, part))
-if (unknown) fail(`unknown part "${unknown}".`)
-
-const options = {
-  rounds: whole('rounds', values.rounds),
-  threads: whole('threads', values.threads),
-  windows: whole('windows', values.windows),
-  samples: whole('samples', values.samples),
-  only: values.only?.split(','),
-  fresh: values.fresh,
-  llama: hasLlama(),
-}
+const { parts, rebuild, ...values } = benchArguments({
+  help: HELP,
+  partNames: Object.keys(PARTS),
+  flags: ['rebuild', 'install'],
+  texts: ['only'],
+  numbers: { windows: '12', samples: '200' },
+})
+const options = { ...values, llama: hasLlama() }
 if (!options.llama && parts.some((part) => part !== 'report' && part !== 'accuracy'))
   say('llama.cpp is not installed: M4 is measured alone. Install it with `npm run bench:engine -- --install`.')
-if (options.threads > availableParallelism())
-  say(`${options.threads} threads on ${availableParallelism()} cores: speeds will not mean much.`)
 
-if (values.rebuild) {
+if (rebuild) {
   const { imageOf } = await import('./lib/prepare.mjs')
   const { QUANTISATIONS } = await import('./lib/contenders.mjs')
   for (const quantisation of Object.keys(QUANTISATIONS))

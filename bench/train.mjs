@@ -1,9 +1,7 @@
 /** Command line of the benchmark of training: `npm run bench:train -- [parts] [options]`. */
 
-import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
+import { benchArguments } from './lib/arguments.mjs'
 import { openResult } from './lib/results.mjs'
-import { say } from './lib/say.mjs'
 import { report } from './report.mjs'
 import { FULL_PROTOCOL, full } from './train/full.mjs'
 import { GRADIENTS_PROTOCOL, gradients } from './train/gradients.mjs'
@@ -34,60 +32,23 @@ parts: ${Object.keys(PARTS).join(', ')}; default: all of them, then the report. 
 The image lite must be there (\`m4fm build lite\`). Float32 matrices (8 GB) are written below M4FM_HOME/bench when they are missing: minutes, once.
 `
 
-function fail(message) {
-  process.stderr.write(`bench: ${message}\n\n${HELP}`)
-  process.exit(2)
-}
-
-function parse() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        rounds: { type: 'string', default: '5' },
-        threads: { type: 'string', default: '2' },
-        only: { type: 'string' },
-        'no-peers': { type: 'boolean', default: false },
-        fresh: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    })
-  } catch (error) {
-    return fail(error.message)
-  }
-}
-
-function whole(name, text) {
-  const value = Number(text)
-  return Number.isInteger(value) && value > 0
-    ? value
-    : fail(`--${name}: expected a whole number above 0, got "${text}".`)
-}
-
-const { values, positionals } = parse()
-if (values.help) {
-  process.stdout.write(HELP)
-  process.exit(0)
-}
-const unknown = positionals.find((part) => !Object.hasOwn(PARTS, part))
-if (unknown) fail(`unknown part "${unknown}".`)
-const parts = positionals.length ? positionals : Object.keys(PARTS)
-const rounds = whole('rounds', values.rounds)
-const threads = whole('threads', values.threads)
-if (threads > availableParallelism())
-  say(`${threads} threads on ${availableParallelism()} cores: speeds will not mean much.`)
+const { named, parts, rounds, threads, only, fresh, ...values } = benchArguments({
+  help: HELP,
+  partNames: Object.keys(PARTS),
+  flags: ['no-peers'],
+  texts: ['only'],
+})
 
 // A part, or some of a part, must not take the place of the whole.
-const partial = values.only !== undefined || values['no-peers']
-const name = ['train', ...positionals, ...(partial ? ['some'] : [])].join('-')
-const only = values.only?.split(',')
+const partial = only !== undefined || values['no-peers']
+const name = ['train', ...named, ...(partial ? ['some'] : [])].join('-')
 const protocol = {
   threads,
   rounds,
   ...(partial ? { only, peers: !values['no-peers'] } : {}),
   parts: Object.fromEntries(parts.map((part) => [part, PARTS[part].protocol])),
 }
-const { data, save } = openResult(name, protocol, { fresh: values.fresh })
+const { data, save } = openResult(name, protocol, { fresh })
 for (const part of parts) {
   data[part] ??= {}
   if (data[part].done) continue
@@ -96,5 +57,5 @@ for (const part of parts) {
   save()
 }
 save(true)
-if (positionals.length === 0 && !partial) report()
+if (named.length === 0 && !partial) report()
 process.exit(0)
