@@ -290,3 +290,18 @@ test.each([
   const got = own((await session.run({ x })).y!).data as Float32Array
   for (const [i, value] of expected.entries()) expect(got[i]).toBeCloseTo(value, 5)
 })
+
+test('weights that are not packed give the same numbers', async () => {
+  const bytes = chain(3, 64)
+  const input = own(
+    engine.tensor('float32', [5, 64], Float32Array.from({ length: 320 }, (_, i) => Math.sin(i)) as never),
+  )
+  const run = async (prepacking: boolean) => {
+    const session = own(await engine.createSession({ bytes }, { prepacking }))
+    return Float32Array.from(own((await session.run({ x: input })).y!).data as Float32Array)
+  }
+  const [packed, plain] = [await run(true), await run(false)]
+  packed.forEach((value, i) => {
+    expect(plain[i]).toBeCloseTo(value, 5)
+  })
+})

@@ -30,12 +30,14 @@ const VIEWS = new Set(['Reshape', 'Squeeze', 'Unsqueeze', 'Identity'])
 /**
  * Walks the graph in its order and adds up what is alive: the runtime frees a value after its last use. An estimate: the arena
  * keeps a little more, and orders may differ.
+ * @param options.packs false where the session maps its weights as they are: then they are the system's to drop
  * @param sizes what the symbols of the inputs stand for, e.g. `{ B: 16, T: 64, N: 16 }`
  */
 export function estimateMemory(
   graph: Graph,
   sizes: Readonly<Record<string, number>>,
   stateBytes: number,
+  { packs = true }: { readonly packs?: boolean } = {},
 ): MemoryEstimate {
   const evaluate = sizeEvaluator(sizes)
   const bytesOf = (name: string): number => {
@@ -69,7 +71,7 @@ export function estimateMemory(
       alive.delete(name)
     }
   })
-  const weightBytes = packedBytes(graph)
+  const weightBytes = packs ? packedBytes(graph) : 0
   const totalBytes = weightBytes + most + stateBytes + PROCESS_BYTES
   return { weightBytes, activationBytes: most, stateBytes, processBytes: PROCESS_BYTES, totalBytes }
 }

@@ -67,7 +67,8 @@ export async function openTextCourse(request: TrainRequest, sides: Sides, say: S
   const subject = subjectWith({})
   const memoryOf = async (changed: Partial<ResolvedOptions>): Promise<MemoryEstimate> => {
     const own = changed === options ? subject : subjectWith(changed)
-    return estimateMemory(await stepOf(own), largestPart(own, options), parameters * 4 * STATE_COPIES)
+    const state = parameters * 4 * STATE_COPIES
+    return estimateMemory(await stepOf(own), largestPart(own, options), state, { packs: await own.packs() })
   }
   const plan: TrainPlan = {
     task: encoder.task,

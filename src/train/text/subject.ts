@@ -31,6 +31,8 @@ export interface TextSubject extends FitSubject {
   truncated(): number
   /** Without the optimiser's session: for estimates. */
   graph(kind: StepKind): Promise<Graph>
+  /** Whether weights are packed, which takes their memory again. Float32 stays mapped: packing it twice would take 8 GB for 4. */
+  packs(): Promise<boolean>
 }
 
 /** Training sessions: their memory is used as it comes, and all shapes share one session. */
@@ -78,11 +80,13 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
       return { feeds: backboneBatch(rows, shape, normaliser ?? weight), weight, units }
     },
     graph,
+    packs: async () => (await workspace()).frozen !== undefined,
     open: async (kind) => {
-      const { write } = await workspace()
+      const { write, frozen } = await workspace()
       // Only the weights that it names are mapped for as long as the session lives; the file itself has been read then.
       const path = await write(`step-${process.pid}`, await graph(kind))
-      return engine.createSession({ path }, SESSION).finally(() => rm(path, { force: true }))
+      const session = { ...SESSION, prepacking: frozen !== undefined }
+      return engine.createSession({ path }, session).finally(() => rm(path, { force: true }))
     },
     openOptimiser: async () =>
       engine.createSession({ bytes: await encodeModel(optimiserGraph('train.update', shapes)) }, SESSION),
