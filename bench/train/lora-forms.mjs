@@ -47,9 +47,10 @@ async function sourceImage() {
 
 /** What each form needs on disk, made before anything is measured. */
 export async function prepareForms(forms) {
-  if (forms.includes('source')) await openWorkspace(await sourceImage(), { home: HOME, onProgress })
+  if (forms.includes('source')) await (await openWorkspace(await sourceImage(), { home: HOME, onProgress })).make()
   if (forms.every((form) => form === 'source')) return
   const workspace = await openWorkspace(await openImage(IMAGE), { home: HOME, forward: 'int8', onProgress })
+  await workspace.make()
   if (forms.includes('fp32')) await floatFile(workspace)
 }
 
@@ -61,6 +62,7 @@ export async function prepareForms(forms) {
 export async function loraStep(form, kind, { recompute = false, movedB = 0 } = {}) {
   const image = form === 'source' ? await sourceImage() : await openImage(IMAGE)
   const workspace = await openWorkspace(image, { home: HOME, forward: form === 'int8' ? 'int8' : 'image' })
+  await workspace.make()
   const { embed, decode } = workspace.graphs
   const graphs = form === 'fp32' ? { embed, decode: inFloat(decode, await floatFile(workspace)) } : { embed, decode }
   const frozen = form === 'fp32' ? undefined : workspace.frozen

@@ -2,6 +2,7 @@
 
 import type { AdapterManifest, PackageVerification } from '../adapters/index.js'
 import type { TensorFacts } from './adapter-tensors.js'
+import { formatMeasured } from './measured.js'
 import { plural } from './print.js'
 import { formatBytes, formatSeconds } from './progress.js'
 
@@ -40,9 +41,7 @@ export function manifestRows(manifest: AdapterManifest): string[][] {
           ['recipe', JSON.stringify(training.recipe)],
         ]
       : []),
-    ...(metric
-      ? [['metric', `${metric.name} ${metric.value} ± ${metric.stderr} on ${plural(metric.count, 'sample')}`]]
-      : []),
+    ...(metric ? [['metric', `${metric.name} ${formatMeasured(metric)} on ${plural(metric.count, 'sample')}`]] : []),
     ['licence', manifest.licence],
     ['created', manifest.created],
   ]

@@ -4,13 +4,13 @@
  */
 
 import { existsSync } from 'node:fs'
-import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { M4Error, throwIfAborted, wrapSystemError } from '../../core/errors.js'
-import { atomicWriteFile, requireFreeBytes, temporaryBeside } from '../../core/files.js'
+import { requireFreeBytes, temporaryBeside } from '../../core/files.js'
 import { type LongOperation, yieldToEventLoop } from '../../core/progress.js'
 import { bytesOf } from '../../core/tensor.js'
 import type { Graph, GraphNode } from '../../graph/index.js'
@@ -34,7 +34,6 @@ export type FrozenIndex = Readonly<Record<string, FrozenEntry>>
 const FORMAT = 2
 
 export const dataName = (direction: Direction) => `${direction}-${FORMAT}.bin`
-const indexName = (direction: Direction) => `${direction}-${FORMAT}.json`
 
 /** The head's gradient stays in float: int8 logit gradients point elsewhere (cosine 0.5 with the true ones). */
 const isHead = ({ name }: GraphNode) => name === 'head' || name.startsWith('head/')
@@ -71,6 +70,9 @@ function layoutOf(graph: Graph, direction: Direction): { index: FrozenIndex; byt
   })
   return { index: Object.fromEntries(entries), bytes: end }
 }
+
+/** The same without making anything: a graph can be written, and measured, before its matrices are there. */
+export const frozenIndex = (graph: Graph, direction: Direction): FrozenIndex => layoutOf(graph, direction).index
 
 /** What a thread is to make. */
 export interface FrozenTask {
@@ -114,35 +116,30 @@ const THREADED_BYTES = 50e6
 const WORKER = fileURLToPath(new URL('./frozen-worker.js', import.meta.url))
 
 /**
- * The index of each direction; files that are not there yet are made, whole or not at all.
+ * Makes the files that are not there yet, whole or not at all.
  * @param model path of the decoder's model file
  * @throws M4Error `NOT_AVAILABLE` for weights that cannot be read, `DISK_FULL`, `IO`, `ABORTED`
  */
-export async function frozenFiles(
+export async function makeFrozenFiles(
   folder: string,
   model: string,
   graph: Graph,
   directions: readonly Direction[],
   options: LongOperation = {},
-): Promise<Map<Direction, FrozenIndex>> {
-  const found = new Map<Direction, FrozenIndex>()
-  const missing: { direction: Direction; index: FrozenIndex; bytes: number; path: string }[] = []
-  for (const direction of directions) {
-    const indexPath = join(folder, indexName(direction))
-    if (existsSync(indexPath) && existsSync(join(folder, dataName(direction))))
-      found.set(direction, JSON.parse(await readFile(indexPath, 'utf8')) as FrozenIndex)
-    else
-      missing.push({
-        direction,
-        ...layoutOf(graph, direction),
-        path: temporaryBeside(join(folder, dataName(direction))),
-      })
-  }
-  if (!missing.length) return found
+): Promise<void> {
+  const missing = directions
+    .filter((direction) => !existsSync(join(folder, dataName(direction))))
+    .map((direction) => ({
+      direction,
+      ...layoutOf(graph, direction),
+      path: temporaryBeside(join(folder, dataName(direction))),
+    }))
+  if (!missing.length) return
   const doing = 'Making the matrices of training'
   const bytes = missing.reduce((sum, each) => sum + each.bytes, 0)
   await requireFreeBytes(folder, bytes * 1.05, doing)
   try {
+    await mkdir(folder, { recursive: true })
     for (const { path, bytes: size } of missing) {
       const file = await open(path, 'wx')
       await file.truncate(size).finally(() => file.close())
@@ -150,14 +147,11 @@ export async function frozenFiles(
     const names = [...new Set(missing.flatMap(({ index }) => Object.keys(index)))]
     const targets = missing.map(({ direction, path, index }) => ({ direction, path, index }))
     await inThreads({ model, targets, names }, graph, bytes, options)
-    for (const { direction, index, path } of missing) {
+    for (const { direction, path } of missing) {
       const file = await open(path, 'r+')
       await file.sync().finally(() => file.close())
       await rename(path, join(folder, dataName(direction)))
-      await atomicWriteFile(join(folder, indexName(direction)), JSON.stringify(index))
-      found.set(direction, index)
     }
-    return found
   } catch (error) {
     throw wrapSystemError(error, doing)
   } finally {

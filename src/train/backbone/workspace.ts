@@ -11,7 +11,7 @@ import type { LongOperation } from '../../core/progress.js'
 import type { Image } from '../../firmware/image.js'
 import { encodeModel, type Graph, type GraphNode, type GraphTensor } from '../../graph/index.js'
 import type { FrozenMatrix, FrozenWeights } from '../autodiff/frozen.js'
-import { type Direction, dataName, type FrozenEntry, frozenFiles, isQuantised } from './frozen-file.js'
+import { type Direction, dataName, type FrozenEntry, frozenIndex, isQuantised, makeFrozenFiles } from './frozen-file.js'
 import type { BackboneGraphs } from './program.js'
 import { readGraph } from './read-graph.js'
 
@@ -31,7 +31,12 @@ export interface Workspace {
   readonly graphs: BackboneGraphs
   /** undefined where all weights are float: then the rules of MatMul suffice. */
   readonly frozen: FrozenWeights | undefined
-  /** Writes a step graph into the folder; its weights are named, not copied. @returns path of the model file */
+  /** Links the image's weights and makes what is missing: seconds, and 2 bytes a weight, once per image. */
+  make(): Promise<void>
+  /**
+   * Writes a step graph into the folder; its weights are named, not copied, and made first where they are not there yet.
+   * @returns path of the model file
+   */
   write(name: string, graph: Graph): Promise<string>
 }
 
@@ -45,24 +50,38 @@ export async function openWorkspace(image: Image, options: WorkspaceOptions = {}
   const links = new Set<string>()
   for (const graph of Object.values(graphs))
     for (const { place } of graph.initializers.values()) if (place) links.add(place.location)
-  for (const name of links)
-    if (!existsSync(join(folder, name))) await linkOrCopy(join(dirname(model), name), join(folder, name))
 
-  const files = new Set(links)
-  const directions: Direction[] = options.forward === 'int8' ? ['backward', 'forward'] : ['backward']
   const isFloat = !graphs.decode.nodes.some(isQuantised)
-  const indices = isFloat ? undefined : await frozenFiles(folder, model, graphs.decode, directions, options)
-  for (const direction of indices?.keys() ?? []) files.add(dataName(direction))
+  const directions: Direction[] = isFloat ? [] : options.forward === 'int8' ? ['backward', 'forward'] : ['backward']
   const from = (direction: Direction) => {
-    const index = indices?.get(direction)
-    return index && ((node: GraphNode) => (index[node.name] ? matrixOf(index[node.name]!, direction, node) : undefined))
+    const index = frozenIndex(graphs.decode, direction)
+    return (node: GraphNode) => (index[node.name] ? matrixOf(index[node.name]!, direction, node) : undefined)
   }
-  const [backward, forward] = [from('backward'), from('forward')]
+  let made: Promise<void> | undefined
+  const makeAll = async () => {
+    for (const name of links)
+      if (!existsSync(join(folder, name))) await linkOrCopy(join(dirname(model), name), join(folder, name))
+    await makeFrozenFiles(folder, model, graphs.decode, directions, options)
+  }
+  const make = () => {
+    made ??= makeAll()
+    return made
+  }
+  const backward = from('backward')
   return {
     folder,
     graphs,
-    frozen: backward && { backward: (node) => present(backward(node), node), ...(forward ? { forward } : {}) },
-    write: (name, graph) => writeStep(folder, files, name, graph, options),
+    frozen: isFloat
+      ? undefined
+      : {
+          backward: (node) => present(backward(node), node),
+          ...(directions.includes('forward') ? { forward: from('forward') } : {}),
+        },
+    make,
+    write: async (name, graph) => {
+      await make()
+      return writeStep(folder, new Set([...links, ...directions.map(dataName)]), name, graph, options)
+    },
   }
 }
 
