@@ -4,7 +4,14 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { readAdapterPackage, readPeftAdapter, usableAdapter } from '../src/adapters/index.js'
+import {
+  peftFiles,
+  readAdapterPackage,
+  readPeftAdapter,
+  usableAdapter,
+  writeAdapterPackage,
+} from '../src/adapters/index.js'
+import type { TrainedPart } from '../src/adapters/trained.js'
 import { openCheckpoint } from '../src/checkpoint/index.js'
 import { M4Error } from '../src/core/errors.js'
 import { type Engine, openEngine } from '../src/engine/index.js'
@@ -14,6 +21,7 @@ import { findRecipe } from '../src/firmware/recipes.js'
 import { openFirmware } from '../src/runtime/index.js'
 import {
   planTraining,
+  requireEffect,
   revalidateAdapter,
   type TrainFinding,
   type TrainOptions,
@@ -309,6 +317,40 @@ describe('bad input', () => {
     const answer = await revalidateAdapter({ adapter: report.out, image: { ...image, manifest }, engine })
     expect(answer).toMatchObject({ verdict: 'refuse', evaluation: undefined })
     expect(answer.reason).toContain('abi-0000000000000000')
+  })
+
+  test('an adapter whose tensors are not zero but change no answer by a bit is refused', async () => {
+    const { abi } = image.manifest
+    const site = abi.sites.qkv!
+    const [place] = site.parts
+    const part = (value: number): TrainedPart => ({
+      layer: 0,
+      site: 'qkv',
+      part: 'q',
+      rank: 1,
+      alpha: 1,
+      a: new Float32Array(site.in).fill(value),
+      b: new Float32Array(place!.out).fill(value),
+    })
+    const pretend: Image = { ...image, manifest: { ...image.manifest, weights: 'pretrained' } }
+    const write = async (name: string, value: number) => {
+      const facts = {
+        ...(await readAdapterPackage(at('kept'))).manifest,
+        name,
+        files: undefined,
+        format: undefined,
+        training: undefined,
+      }
+      const peft = peftFiles(abi, { kind: 'lora', rsLora: false, parts: [part(value)] })
+      const evaluation = [{ input: 'the sun is warm', expected: 'good' }]
+      return writeAdapterPackage(at(name), { facts: JSON.parse(JSON.stringify(facts)), peft, evaluation })
+    }
+    await trainAdapter(request({ out: at('kept') }))
+    await write('tiny', 1e-18)
+    const error = await failure(requireEffect({ adapter: at('tiny'), image: pretend, engine }))
+    expect([error.code, error.details.reason]).toEqual(['INVALID_REQUEST', 'same-output'])
+    await write('large', 0.5)
+    await requireEffect({ adapter: at('large'), image: pretend, engine })
   })
 
   test('unknown parts, ranks and templates', async () => {

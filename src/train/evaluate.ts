@@ -89,6 +89,32 @@ export async function evaluateAdapter(request: EvaluateRequest): Promise<Evaluat
 }
 
 /**
+ * Refuses a text adapter that answers the samples which it carries to the bit as the base does: its tensors are not zero, and yet it
+ * does nothing. Adapters without samples, heads, and images of random weights are not asked.
+ * @throws M4Error `INVALID_REQUEST` (`details.reason` is `same-output`); as `evaluateAdapter`
+ */
+export async function requireEffect(
+  request: Pick<EvaluateRequest, 'adapter' | 'image' | 'engine' | 'signal'>,
+): Promise<void> {
+  const { image, engine, signal } = request
+  const found = await readAdapterPackage(request.adapter)
+  const { manifest } = found
+  if (manifest.kind === 'head' || image.manifest.weights === 'random' || !Object.hasOwn(manifest.files, 'eval.jsonl'))
+    return
+  const samples = await samplesOf({}, found)
+  using firmware = await openFirmware(image, { engine })
+  if (!(await isWithoutEffect(firmware, taskOf(found), samples, tensorsOf(found, image), signal))) return
+  throw new M4Error(
+    'INVALID_REQUEST',
+    `Adapter ${manifest.name} has no effect: the base answers its samples to the bit as without it.`,
+    {
+      hint: 'Get it from its publisher again, or train it longer; --force installs it all the same.',
+      details: { reason: 'same-output', adapter: manifest.name },
+    },
+  )
+}
+
+/**
  * A head: through the encoder where the data are at hand, else on the features that it carries, which say nothing of another encoder.
  * @throws M4Error `INVALID_REQUEST` for another image without data; as `readHeadAdapter` and `remeasureHead`
  */
@@ -150,7 +176,7 @@ export function tensorsOf({ path, manifest }: AdapterPackage, { manifest: image 
 }
 
 async function samplesOf(
-  { data }: EvaluateRequest,
+  { data }: Pick<EvaluateRequest, 'data'>,
   { path, manifest }: AdapterPackage,
 ): Promise<readonly EvalSample[]> {
   if (data !== undefined) {

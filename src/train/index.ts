@@ -2,7 +2,7 @@
 
 export type { Score, TrainFinding, TrainPlan, TrainRequest } from './course.js'
 export * from './data/index.js'
-export { type EvaluateReport, type EvaluateRequest, evaluateAdapter } from './evaluate.js'
+export { type EvaluateReport, type EvaluateRequest, evaluateAdapter, requireEffect } from './evaluate.js'
 export { type FewShotReport, type FewShotRequest, type FewShotRun, fewShotRuns } from './few-shot.js'
 export type { StepReport } from './fit.js'
 export * from './options.js'
