@@ -181,7 +181,7 @@ describe('inspect', () => {
       '"Say of {text}:"',
       'good, bad, so so',
       'self_attn.q_proj of 2 layers: rank 2, scale 2',
-      'accuracy 0.5 ± 0.35 on 2 samples',
+      'accuracy 0.500 ± 0.350 on 2 samples',
       '30 steps on 40 samples, seed 7',
       'Apache-2.0',
       'same: made on this very image',
