@@ -16,7 +16,10 @@ export interface MemoryEstimate {
   readonly stateBytes: number
   /** The process itself: runtime, tokenizer, data. */
   readonly processBytes: number
+  /** All of the above: what must be there. */
   readonly totalBytes: number
+  /** Weights that are read from files: they count as resident on top while the system has room, and are dropped when it has not. */
+  readonly mappedBytes: number
 }
 
 /** Node.js with the libraries loaded, measured. */
@@ -73,7 +76,11 @@ export function estimateMemory(
   })
   const weightBytes = packs ? packedBytes(graph) : 0
   const totalBytes = weightBytes + most + stateBytes + PROCESS_BYTES
-  return { weightBytes, activationBytes: most, stateBytes, processBytes: PROCESS_BYTES, totalBytes }
+  const mappedBytes = [...graph.initializers.values()].reduce(
+    (sum, { place, byteLength }) => sum + (place ? byteLength : 0),
+    0,
+  )
+  return { weightBytes, activationBytes: most, stateBytes, processBytes: PROCESS_BYTES, totalBytes, mappedBytes }
 }
 
 function packedBytes(graph: Graph): number {

@@ -51,7 +51,7 @@ function planText(plan: TrainPlan): string {
     [
       'memory',
       `about ${formatBytes(memory.totalBytes)}: weights ${formatBytes(memory.weightBytes)}, activations ${formatBytes(memory.activationBytes)}, ` +
-        `state ${formatBytes(memory.stateBytes)}, process ${formatBytes(memory.processBytes)}`,
+        `state ${formatBytes(memory.stateBytes)}, process ${formatBytes(memory.processBytes)}; up to ${formatBytes(memory.mappedBytes)} of mapped files on top where there is room`,
     ],
   ])
 }

@@ -7,7 +7,7 @@ import type { Image } from '../../firmware/image.js'
 import type { Abi } from '../../firmware/manifest.js'
 import { encodeModel, type Graph } from '../../graph/index.js'
 import { answerTokens, type BatchShape, backboneBatch } from '../backbone/batch.js'
-import { backboneProgram, type Trained, trainedShapes } from '../backbone/program.js'
+import { backboneProgram, type Trained, trainedShapes, virtualTokens } from '../backbone/program.js'
 import { openWorkspace, type Workspace } from '../backbone/workspace.js'
 import type { FitSubject } from '../fit.js'
 import type { ResolvedOptions } from '../options.js'
@@ -70,7 +70,12 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
     initial: parts.initial,
     trainCount: parts.train.length,
     evalCount: parts.eval.length,
-    ...(inParts ? { parts: (side, indices) => partsOf(sides[side].row, indices, options.tokensAtOnce) } : {}),
+    ...(inParts
+      ? {
+          parts: (side, indices) =>
+            partsOf((i) => sides[side].row(i).ids.length + virtualTokens(trained), indices, options.tokensAtOnce),
+        }
+      : {}),
     lengthOf: (i) => sides.train.row(i).ids.length,
     weightOf: (indices) => answerTokens(indices.map(sides.train.row), shape),
     batch: (side, indices, normaliser) => {
@@ -102,11 +107,11 @@ const batchShape = (trained: Trained, { kvHeads, headWidth }: Abi): BatchShape =
 })
 
 /** As many rows at once as fit when padded to the longest of them; shortest first, so that long ones are among themselves. */
-function partsOf(row: (i: number) => EncodedSample, indices: readonly number[], tokens: number): number[][] {
+function partsOf(lengthOf: (i: number) => number, indices: readonly number[], tokens: number): number[][] {
   const parts: number[][] = []
-  for (const i of [...indices].sort((a, b) => row(a).ids.length - row(b).ids.length || a - b)) {
+  for (const i of [...indices].sort((a, b) => lengthOf(a) - lengthOf(b) || a - b)) {
     const last = parts.at(-1)
-    if (last && (last.length + 1) * row(i).ids.length <= tokens) last.push(i)
+    if (last && (last.length + 1) * lengthOf(i) <= tokens) last.push(i)
     else parts.push([i])
   }
   return parts
