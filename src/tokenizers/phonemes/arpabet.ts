@@ -105,7 +105,7 @@ function isSyllabic(phones: readonly string[], at: number): boolean {
 function isEnding(phones: readonly string[], at: number): boolean {
   const before = phones[at - 1]
   const last = phones[at + 1]
-  if (phones[at] !== 'IH0' || at !== phones.length - 2 || before === undefined) return false
+  if (!/^[AI]H0$/.test(phones[at]!) || at !== phones.length - 2 || before === undefined) return false
   return last === 'D' ? before === 'T' || before === 'D' : last === 'Z' && /^(S|Z|SH|ZH|CH|JH)$/.test(before)
 }
 

@@ -92,7 +92,7 @@ export function fraction(above: string, below: string): string {
   const size = Number(below)
   const isNamed = size >= 2 && (size <= 20 || size === 100 || size === 1000) && Number(above) < 100
   if (!isNamed) return `${cardinal(above)} over ${cardinal(below)}`
-  const name = DENOMINATORS[plain(below)] ?? (ordinal(below).replace(/^one /, ''))
+  const name = DENOMINATORS[plain(below)] ?? ordinal(below).replace(/^one /, '')
   return `${cardinal(above)} ${one ? name : name === 'half' ? 'halves' : `${name}s`}`
 }
 

@@ -81,6 +81,9 @@ export const DOTTED: Readonly<Record<string, string>> = {
   'a.d': 'AD',
 }
 
+/** Those of both tables that a sentence may end with. */
+export const ENDING = new Set('etc inc co corp ltd jr sr bros ave blvd rd a.m p.m ph.d b.c a.d'.split(' '))
+
 /** Without a full stop. */
 export const SHORT_WORDS: Readonly<Record<string, string>> = {
   vs: 'versus',
@@ -109,7 +112,8 @@ export const MONTHS: readonly string[] =
   'january february march april may june july august september october november december'.split(' ')
 
 /** First three letters, also `Sept`. @returns the month's name */
-export const monthOf = (text: string): string => MONTHS.find((month) => month.startsWith(text.slice(0, 3).toLowerCase()))!
+export const monthOf = (text: string): string =>
+  MONTHS.find((month) => month.startsWith(text.slice(0, 3).toLowerCase()))!
 
 export const DAYS: Readonly<Record<string, string>> = {
   mon: 'monday',
@@ -320,7 +324,7 @@ export const WORD_ACRONYMS = new Set(
 
 /** Capitals of two and three letters that are plain words, shouted. */
 export const SHOUTED = new Set(
-  'am an and any are as at be big but buy by can did do dr for get go had has he her hey hi him his how if in is its know let may me mr my new no not now of off oh old on one or our out put ran run sad saw say see she sit so stop the to too two up use was way we who why yes yet you'.split(
+  'an and any are as at be big but buy by can did do dr for get go had has he her hey hi him his how if in is its know let may me mr my new no not now of off oh old on one or our out put ran run sad saw say see she sit so stop the to too two up use was way we who why yes yet you'.split(
     ' ',
   ),
 )

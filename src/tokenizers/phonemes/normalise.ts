@@ -1,0 +1,373 @@
+/**
+ * Written English → spoken words: what has digits, signs or shortenings is spelt out. Rules are rows that run in order over the whole
+ * text; each leaves words of small letters, so that later rows do not touch them.
+ *
+ * The result holds words of small letters and apostrophes, spelt letters as capitals (`FBI`, `A`), blanks, and the marks that the
+ * voice reads; nothing else.
+ */
+
+import { cardinal, clock, decade, decimal, digitByDigit, fraction, groups, ordinal, year } from './numbers.js'
+import { romanNumbers } from './roman.js'
+import { MARKS } from './symbols.js'
+import {
+  ABBREVIATIONS,
+  ADDRESS_SIGNS,
+  BEFORE_NUMBER,
+  CLIPPED,
+  CURRENCIES,
+  DAYS,
+  DOTTED,
+  ENDING,
+  LETTERS,
+  MONTHS,
+  monthOf,
+  SCALE_LETTERS,
+  SHORT_WORDS,
+  SHOUTED,
+  SIGNS,
+  TITLES,
+  UNITS,
+  WORD_ACRONYMS,
+} from './words.js'
+
+export interface NormaliseOptions {
+  /** Tells `STOP` from `HTML`. Default: every word of capitals with more than four letters and a vowel. @param word lower case */
+  readonly isWord?: (word: string) => boolean
+}
+
+/** Put before letters that are spelt whatever else they could mean; private use, and dropped from the text that comes in. */
+const SPELT = '\ue000'
+
+/** A sentence ends, or may end, before this. */
+const ends = (after: string): boolean => /^(?:["”')\]]*)(?:\s+["“'(]*\p{Lu}|\s*$)/u.test(after)
+
+/** The text behind a match, from the last two arguments of a replacer: where it stands, and the whole text. */
+const behind = (match: string, rest: readonly (string | undefined)[]): string =>
+  rest.at(-1)!.slice(Number(rest.at(-2)) + match.length)
+
+type Rule = readonly [pattern: RegExp, replace: string | ((match: string, ...groups: string[]) => string)]
+
+/** Any of these texts, longest first. */
+const anyOf = (texts: Iterable<string>): string =>
+  [...texts]
+    .sort((a, b) => b.length - a.length)
+    .map((text) => text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&'))
+    .join('|')
+
+const NUMBER = '\\d{1,3}(?:,\\d{3})+(?:\\.\\d+)?|\\d+(?:\\.\\d+)?|\\.\\d+'
+const SCALE_WORD = '(?: ?(hundred|thousand|million|billion|trillion)\\b| ?(k|K|bn|mn|tn|[mMbBtT])\\b)'
+/** Capital: `may 5` is none. */
+const MONTH = `(?:${MONTHS.map((month) => `${month[0]!.toUpperCase()}${month.slice(1, 3)}(?:${month.slice(3)}|t?\\.|\\b)`).join('|')})`
+const DAY = anyOf(Object.keys(DAYS).map((day) => day[0]!.toUpperCase() + day.slice(1)))
+const SIGN = anyOf(Object.keys(CURRENCIES))
+const DASH = '[-‐‑–—−]'
+
+const isOne = (number: string): boolean => number === '1'
+
+/** Signs that have several forms, in one. */
+const CHARACTERS: readonly Rule[] = [
+  [/[\u2018\u2019\u201b\u02bc\u0060\u00b4]/g, "'"],
+  [/[„‟«»″]/g, '"'],
+  [/\.{3,}/g, '…'],
+  [/[\u00a0\u2000-\u200a\u202f]/g, ' '],
+  [/[\u200b-\u200f\u2060\ufeff\u00ad]/g, ''],
+  [
+    /(\d?)([½⅓⅔¼¾⅕⅖⅗⅘⅛⅜⅝⅞])/g,
+    (_, digit, sign) => `${digit}${digit ? ' ' : ''}${sign.normalize('NFKC').replace('\u2044', '/')}`,
+  ],
+  [/[℃]/g, '°C'],
+  [/[℉]/g, '°F'],
+  [/º/g, '°'],
+  [/(?![©®™])\p{Extended_Pictographic}|[\ufe0f\u{1f1e6}-\u{1f1ff}\u{1f3fb}-\u{1f3ff}]/gu, ' '],
+]
+
+/** e-mail and web addresses: every sign has its name. */
+function address(text: string): string {
+  return (text.replace(/^https?:\/\//i, '').match(/[A-Za-z]+|\d+|[^A-Za-z\d]/g) ?? [])
+    .map((part) => {
+      if (/^\d/.test(part)) return part.length > 4 ? digitByDigit(part) : cardinal(part)
+      if (/^[A-Za-z]/.test(part))
+        return /[aeiouy]/i.test(part) && part.length > 1 ? part.toLowerCase() : SPELT + part.toUpperCase()
+      return ADDRESS_SIGNS[part] ?? ''
+    })
+    .join(' ')
+}
+
+const dayOfMonth = (day: string): string => ordinal(day)
+
+function money(sign: string, number: string, scale: string | undefined, letter: string | undefined): string {
+  const [one, many, cent, cents] = CURRENCIES[sign]!
+  const size = scale ?? (letter ? SCALE_LETTERS[letter] : undefined)
+  if (size) return `${decimal(number)} ${size} ${many}`
+  const [whole = '', part] = number.replaceAll(',', '').split('.')
+  if (part === undefined || Number(part) === 0) return `${cardinal(whole || '0')} ${isOne(whole) ? one : many}`
+  if (part.length !== 2) return `${decimal(number)} ${many}`
+  const small = `${cardinal(part)} ${part === '01' ? cent : cents}`
+  return Number(whole) === 0 ? small : `${cardinal(whole)} ${isOne(whole) ? one : many} and ${small}`
+}
+
+const isYear = (digits: string): boolean => /^(?:1[1-9]|20)\d\d$/.test(digits)
+const yearOrNumber = (digits: string): string => (isYear(digits) ? year(digits) : decimal(digits))
+
+const ADDRESSES: readonly Rule[] = [
+  [/\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+/g, (text) => ` ${address(text)} `],
+  [
+    /\b(?:https?:\/\/[\w.-]+|(?:www\.)?[A-Za-z\d][\w-]*(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|ai|dev|app|info|co\.uk|eu|de)\b)(?::\d+)?(?:\/[\w./?=&%#~+-]*[\w/])?/g,
+    (text) => ` ${address(text)} `,
+  ],
+]
+
+const DATES: readonly Rule[] = [
+  [
+    /\b(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])\b/g,
+    (_, y, m, d) => `${MONTHS[Number(m) - 1]} ${dayOfMonth(d)}, ${year(y)}`,
+  ],
+  [
+    /\b(\d{1,2})([/.])(\d{1,2})\2((?:1[89]|20)\d\d)\b/g,
+    (match, a, sign, b, y) => {
+      // American order with slashes, European with stops; what cannot be a month is the day.
+      const isDayFirst = Number(a) > 12 || (sign === '.' && Number(b) <= 12)
+      const [month, day] = isDayFirst ? [b, a] : [a, b]
+      if (Number(month) < 1 || Number(month) > 12 || Number(day) < 1 || Number(day) > 31) return match
+      return `${MONTHS[Number(month) - 1]} ${dayOfMonth(day)}, ${year(y)}`
+    },
+  ],
+  [
+    new RegExp(`\\b(${MONTH}) (\\d{1,2})(?:st|nd|rd|th)?\\b(?![:.,]?\\d)(?:,? (\\d{4})\\b)?`, 'g'),
+    (_, month, day, y) => `${monthOf(month)} ${dayOfMonth(day)}${y ? `, ${year(y)}` : ''}`,
+  ],
+  [
+    new RegExp(`\\b(?:the )?(\\d{1,2})(?:st|nd|rd|th)? (?:of )?(${MONTH})(?:,? (\\d{4})\\b)?`, 'g'),
+    (match, day, month, y) =>
+      Number(day) < 1 || Number(day) > 31
+        ? match
+        : `the ${dayOfMonth(day)} of ${monthOf(month)}${y ? ` ${year(y)}` : ''}`,
+  ],
+  [new RegExp(`\\b(${MONTH}) (\\d{4})\\b`, 'g'), (_, month, y) => `${monthOf(month)} ${year(y)}`],
+  [/\b(mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)\.(?=,? )/gi, (_, day) => DAYS[day.toLowerCase()]!],
+  [new RegExp(`\\b(${DAY}),? (?=${MONTHS.join('|')})`, 'g'), (_, day) => `${DAYS[day.toLowerCase()]}, `],
+]
+
+const HALF_DAY = '( ?[ap]\\.?m\\b\\.?)'
+const halfDay = (text: string, after: string): string =>
+  `${SPELT}${/a/i.test(text) ? 'AM' : 'PM'}${text.endsWith('.') && ends(after) ? '.' : ''}`
+
+const TIMES: readonly Rule[] = [
+  [
+    new RegExp(`\\b([01]?\\d|2[0-3]):([0-5]\\d)(?::([0-5]\\d))?${HALF_DAY}?(?![:\\d])`, 'gi'),
+    (match, h, m, s, half, ...rest) =>
+      `${clock(h!, m!, s, Boolean(half))}${half ? ` ${halfDay(half, behind(match, rest))}` : ''}`,
+  ],
+  [
+    new RegExp(`\\b(1[0-2]|[1-9])${HALF_DAY}`, 'gi'),
+    (match, h, half, ...rest) => `${cardinal(h!)} ${halfDay(half!, behind(match, rest))}`,
+  ],
+]
+
+const MONEY: readonly Rule[] = [
+  [
+    new RegExp(`(${DASH})?(?:US|CA|AU)?(${SIGN}) ?(${NUMBER})${SCALE_WORD}?(?![\\w])`, 'g'),
+    (_, sign, unit, number, scale, letter) => ` ${sign ? 'minus ' : ''}${money(unit, number, scale, letter)}`,
+  ],
+  [
+    new RegExp(`(?<![\\w.])(${NUMBER})${SCALE_WORD}? ?(${SIGN})(?!\\d)`, 'g'),
+    (_, number, scale, letter, unit) => money(unit, number, scale, letter),
+  ],
+  [/(?<![\w.])(\d+) ?¢/g, (_, number) => `${cardinal(number)} ${isOne(number) ? 'cent' : 'cents'}`],
+]
+
+const PHONES: readonly Rule[] = [
+  [
+    /(?<![\w.])\+(\d{1,3})[ -](\(?\d{2,5}\)?(?:[ -]\d{2,5}){1,4})(?![\w])/g,
+    (_, land, rest) => `plus ${groups([land, ...(rest.match(/\d+/g) ?? [])])}`,
+  ],
+  [/(?<![\w.])(?:1-)?\(?(\d{3})\)?[ -.](\d{3})[-.](\d{4})(?!\w)/g, (_, a, b, c) => groups([a, b, c])],
+  [/(?<![\w.-])(\d{3})-(\d{4})(?![\w-])/g, (_, a, b) => groups([a, b])],
+  [/(?<![\w.])(?:\d{4}[ -]){3}\d{4}(?!\w)/g, (text) => groups(text.match(/\d+/g) ?? [])],
+  // No thousands marked: a code or an account, read in threes.
+  [/(?<![\w.,])\d{9,}(?![\w]|[.,]\d)/g, (text) => groups(text.match(/\d{1,3}/g) ?? [])],
+]
+
+const unitOf = (number: string, unit: string): string => UNITS[unit]![isOne(number) ? 0 : 1]
+
+const NUMBERS: readonly Rule[] = [
+  [
+    new RegExp(`\\b(${anyOf(Object.keys(BEFORE_NUMBER))})\\. ?(?=\\d)`, 'gi'),
+    (_, word) => `${BEFORE_NUMBER[word.toLowerCase()]} `,
+  ],
+  // Type A4, 4K: the letter, not the article and not thousands.
+  [/\b([A-Z])(?=\d)/g, `${SPELT}$1 `],
+  [/\b([48])K\b/g, `$1 ${SPELT}K`],
+  [/#(?=\d)/g, 'number '],
+  [/~(?=\d)/g, 'about '],
+  [/\b24\/7\b/g, 'twenty four seven'],
+  [/\b(\d{4})s\b/g, (_, digits) => decade(digits)],
+  [/(?:'|\b)([2-9]0)'?s\b/g, (_, digits) => decade(digits)],
+  [/\b(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b/gi, (_, digits) => ordinal(digits.replaceAll(',', ''))],
+  [
+    /\b(\d+) (\d{1,2})\/(\d{1,3})(?![\d/])/g,
+    (_, whole, a, b) =>
+      `${cardinal(whole)} and ${isOne(a) ? `${b === '8' ? 'an' : 'a'} ${fraction(a, b).replace(/^one /, '')}` : fraction(a, b)}`,
+  ],
+  [/(?<![\w/.])(\d+)\/(\d+)(?![\w/])/g, (_, a, b) => fraction(a, b)],
+  [
+    /(?<![\w.,])(\d{4})[-–](\d{2,4})(?![\w-]|[.,]\d)/g,
+    (match, a, b) =>
+      isYear(a) ? `${year(a)} to ${isYear(b) ? year(b) : b[0] === '0' ? digitByDigit(b) : cardinal(b)}` : match,
+  ],
+  [new RegExp(`(?<=\\d[%°]?) ?[-–] ?(?=[$€£]?(?:${NUMBER})(?![\\w]*-))`, 'g'), ' to '],
+  [/(?<=\d) ?[x×] ?(?=\d)/g, ' times '],
+  [/(?<=\d) ?\* ?(?=\d)|(?<=\d)x\b/g, ' times '],
+  [/(?<![\w)])[-−](?=\.?\d)/g, 'minus '],
+  [new RegExp(`(?<![\\w.])(${NUMBER}) ?%`, 'g'), (_, number) => `${decimal(number)} percent`],
+  [
+    new RegExp(`(?<![\\w.])(${NUMBER})( ?| to )(${anyOf(Object.keys(UNITS))})(?![\\w'/°])`, 'g'),
+    (match, number, gap, unit) => {
+      // `5 A` and `7 B` are more often rooms and answers than currents and bytes.
+      if (gap === ' to ' || (gap === ' ' && /^[ABNJWV]$/.test(unit))) return match
+      return `${decimal(number)} ${unitOf(number, unit)}`
+    },
+  ],
+  [
+    new RegExp(`(?<![\\w.])(${NUMBER})(k|K|bn|M|B)\\b`, 'g'),
+    (_, number, letter) => `${decimal(number)} ${SCALE_LETTERS[letter]}`,
+  ],
+  [/(?<![\w.])\d+(?:\.\d+){2,}/g, (text) => text.split('.').map(cardinal).join(' point ')],
+  [/(?<![\d.,])0\d+(?![\d]|[.,]\d)/g, (text) => digitByDigit(text)],
+  [/\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+/g, (text) => ` ${decimal(text)} `],
+  [/(?<!\d)\d{4}(?!\d)/g, (text) => ` ${yearOrNumber(text)} `],
+  [/\d+/g, (text) => ` ${cardinal(text)} `],
+]
+
+/** The stop behind a shortening stays where a sentence ends; `vs.` and `e.g.` end none. */
+const shortened =
+  (table: Readonly<Record<string, string>>) =>
+  (match: string, word: string, ...rest: string[]): string => {
+    const small = word.toLowerCase()
+    return `${table[small]}${ENDING.has(small) && ends(behind(match, rest)) ? '.' : ''}`
+  }
+
+const ABBREVIATED: readonly Rule[] = [
+  [
+    /\b(Dr|St)\.?(?= \p{Lu})/gu,
+    (match, word) => (word === 'Dr' ? 'doctor' : match.endsWith('.') || word === 'St' ? 'saint' : match),
+  ],
+  [/(?<=[\p{L}\d] )(Dr|St)\.?(?!\w)/gu, (_, word) => (word === 'Dr' ? 'drive' : 'street')],
+  [/\bDr\./g, 'doctor'],
+  [/\bSt\./g, 'saint'],
+  [new RegExp(`\\b(${anyOf(Object.keys(TITLES))})\\.(?= ?[\\p{L}])`, 'giu'), (_, word) => TITLES[word.toLowerCase()]!],
+  [/\b(Mr|Mrs|Ms)\b/g, (_, word) => TITLES[word.toLowerCase()]!],
+  [new RegExp(`\\b(${anyOf(Object.keys(DOTTED))})\\.(?!\\w)`, 'gi'), shortened(DOTTED)],
+  [new RegExp(`\\b(${anyOf(Object.keys(ABBREVIATIONS))})\\.(?!\\w)`, 'gi'), shortened(ABBREVIATIONS)],
+  [
+    /\b((?:\p{L}\.){2,})(?!\w)/gu,
+    (match, _, ...rest) =>
+      `${SPELT}${match.replaceAll('.', '').toUpperCase()}${/^["”')]*\s*$/.test(behind(match, rest)) ? '.' : ''}`,
+  ],
+  // An initial, J. Smith; not the end of a sentence: Plan B. Then…
+  [
+    /(?<![°\d]|\b(?:vitamin|plan|option|group|grade|class|type|part|section|team|hepatitis) )\b(\p{Lu})\.(?= \p{Lu})/giu,
+    '$1',
+  ],
+  [new RegExp(`(?<![\\w.])(${anyOf(Object.keys(SHORT_WORDS))})(?![\\w])`, 'g'), (_, word) => SHORT_WORDS[word]!],
+]
+
+const PUNCTUATION: readonly Rule[] = [
+  // Markdown, and marks of quotation that a voice does not hear.
+  [/(^|\n)[ \t]*(?:#{1,6}|[-*•+>])[ \t]+/g, '$1'],
+  [/[*_|\\^`]+/g, ' '],
+  [/#(?=\p{L})/gu, 'hashtag '],
+  [
+    /\b(and|he|she|him|her|his|hers|yes|no|either|input|read)\/(or|she|he|her|him|hers|his|no|output|write)\b/gi,
+    '$1 $2',
+  ],
+  [/(?<=\p{L})\/(?=\p{L})/gu, ' slash '],
+  [/\s(?:-{1,3}|[–−])\s|-{2,}|\s*[–―]\s*/g, ' — '],
+  [/[[{]/g, '('],
+  [/[\]}]/g, ')'],
+  [/[¡¿]/g, ''],
+  [/[。．]/g, '. '],
+  [/[，、]/g, ', '],
+  [/！/g, '! '],
+  [/？/g, '? '],
+]
+
+const RULES: readonly Rule[] = [
+  ...ADDRESSES,
+  ...CHARACTERS,
+  ...DATES,
+  ...TIMES,
+  ...MONEY,
+  ...PHONES,
+  ...ABBREVIATED,
+  ...NUMBERS,
+  ...PUNCTUATION,
+  [/\p{Mn}/gu, ''],
+  [new RegExp(`[${Object.keys(LETTERS).join('')}]`, 'g'), (letter) => LETTERS[letter]!],
+  [new RegExp(`[${anyOf(Object.keys(SIGNS)).replaceAll('|', '')}]`, 'g'), (sign) => ` ${SIGNS[sign]} `],
+]
+
+/** Marks of an accent go before the rules; composed forms of Greek and others stay for the tables. */
+const unaccented = (text: string): string =>
+  text
+    .replace(/\p{Co}/gu, '')
+    .normalize('NFD')
+    .replace(/[\u0300-\u036f]/g, '')
+    .normalize('NFC')
+
+/** @returns words, marks and blanks; see the head of this file. Empty when nothing can be said. */
+export function normalise(text: string, options: NormaliseOptions = {}): string {
+  let spoken = RULES.reduce((rest, [pattern, replace]) => rest.replace(pattern, replace as string), unaccented(text))
+  spoken = romanNumbers(spoken)
+  const isShouting = !/[a-z]/.test(text) && /[A-Z]{2,}[^A-Za-z]+[A-Z]{2,}/.test(text)
+  const words = spoken.replace(TOKEN, (token, index: number) => {
+    if (/^[^A-Za-z'\ue000]/.test(token)) return MARKS.includes(token) ? token : ' '
+    return ` ${word(token, spoken.slice(index + token.length), isShouting, options)} `
+  })
+  return tidy(words)
+}
+
+const TOKEN = /[\ue000']?[A-Za-z]+(?:'[A-Za-z]+)*'?|[\s\S]/g
+
+function word(token: string, after: string, isShouting: boolean, { isWord }: NormaliseOptions): string {
+  if (token.startsWith(SPELT)) return token.slice(1).replace(/'?s$/, "'s")
+  const open = token.replace(/(?<!in)'$/, '')
+  const bare = CLIPPED.has(open.toLowerCase()) ? open : open.replace(/^'/, '')
+  const small = bare.toLowerCase()
+  const isLetters = /^[A-Z]+(?:'?s)?$/.test(bare)
+  if (bare.length === 1) {
+    if (small === 'i') return 'i'
+    // The article, unless it stands where no noun can follow: vitamin A.
+    if (small === 'a' && (bare === 'a' || /^ +[a-z]/i.test(after))) return 'a'
+    return bare.toUpperCase()
+  }
+  if (!isLetters) return small
+  const [letters, tail] = [bare.replace(/'?s$/, ''), /'?s$/.test(bare) ? "'s" : '']
+  if (letters.length === 1) return tail && letters !== 'A' && letters !== 'I' ? `${letters}'s` : small
+  const stem = letters.toLowerCase()
+  const isSaid = WORD_ACRONYMS.has(stem) || saidAsWord(stem, isShouting, isWord)
+  return isSaid ? `${stem}${tail}` : `${letters}${tail}`
+}
+
+function saidAsWord(stem: string, isShouting: boolean, isWord: NormaliseOptions['isWord']): boolean {
+  if (!/[aeiouy]/.test(stem)) return false
+  if (stem.length <= 3) return isShouting && (isWord?.(stem) ?? SHOUTED.has(stem)) ? true : SHOUTED.has(stem)
+  return isWord?.(stem) ?? (isShouting || stem.length > 4)
+}
+
+/** One blank between words, none before a closing mark or behind an opening one; runs of marks become one. */
+function tidy(text: string): string {
+  return text
+    .replace(/\s+/g, ' ')
+    .replace(/"([^"]*)"/g, '“$1”')
+    .replace(/ ([;:,.!?…”)])/g, '$1')
+    .replace(/([“(]) /g, '$1')
+    .replace(/[([{“"]+[)\]}”"]+/g, ' ')
+    .replace(/([;:,.!?…—])(?: ?[;:,.…—])+/g, '$1')
+    .replace(/([!?])[!?]+/g, '$1')
+    .replace(/([A-Za-z'])([“(—])/g, '$1 $2')
+    .replace(/([;:,.!?…”)—])(?=[A-Za-z'“(])/g, '$1 ')
+    .replace(/^[\s;:,.!?…—)”]+/, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+}
