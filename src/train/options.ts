@@ -63,7 +63,7 @@ export interface ResolvedOptions extends Required<Omit<TrainOptions, 'alpha' | '
   readonly optimiser: OptimiserOptions
 }
 
-/** Learning rates that worked on TinyLlama, by what is trained (bench/results/train). */
+/** LoRA's rate is measured (bench/results/adapters.md); the others are places to begin: virtual tokens want hundreds of steps. */
 const RATES: Readonly<Record<AdapterKind, number>> = { lora: 1e-3, prompt: 1e-2, prefix: 1e-2, head: 3e-3 }
 
 const LONGEST_DEFAULT_RUN = 300
