@@ -1,7 +1,8 @@
 /**
  * A foreign graph as a voice: ids in, samples out, and where it has them a style vector and a speed. Kokoro-82M is one: `input_ids`
  * [1, T] with id 0 at both ends, `style` [1, 256] — the row of the voice's table that stands for the number of symbols — and
- * `speed` [1]. The recipe names the ports; voices are files `voice.NAME` of the module.
+ * `speed` [1]. The recipe names the ports; voices are files `voice.NAME` of the module. A voice that reads phonemes has the file
+ * `pronunciations`, a dictionary in the format of CMUdict: sentences are English then.
  */
 
 import { Handle } from '../core/disposal.js'
@@ -10,7 +11,7 @@ import { int64Tensor, viewAs } from '../core/tensor.js'
 import type { Engine, Session, Tensor } from '../engine/types.js'
 import type { Image } from '../firmware/image.js'
 import type { ModuleEntry, Role } from '../firmware/manifest.js'
-import type { Tokenizer } from '../tokenizers/index.js'
+import { phonemiser, type Tokenizer } from '../tokenizers/index.js'
 import { configNumber, configText, optionalNumber, optionalText, readTokenizer } from './module-config.js'
 import { LONGEST_SENTENCE_S, type Manner, tooLong, type Utterance, type Voice } from './voice.js'
 
@@ -35,6 +36,7 @@ export interface ForeignVoiceFacts {
 export type VoiceTables = ReadonlyMap<string, Float32Array>
 
 const VOICE_FILE = /^voice\.(.+)$/
+const PRONUNCIATIONS = 'pronunciations'
 
 export class ForeignVoice extends Handle implements Voice {
   readonly tokenizer: Tokenizer
@@ -42,11 +44,18 @@ export class ForeignVoice extends Handle implements Voice {
   readonly #engine: Engine
   readonly #session: Session
   readonly #tables: VoiceTables
+  readonly #phonemise: (text: string) => string
 
   constructor(
     engine: Engine,
     session: Session,
-    options: { tokenizer: Tokenizer; facts: ForeignVoiceFacts; tables: VoiceTables },
+    options: {
+      tokenizer: Tokenizer
+      facts: ForeignVoiceFacts
+      tables: VoiceTables
+      /** For a voice that reads phonemes. */
+      phonemise?: ((text: string) => string) | undefined
+    },
   ) {
     super('voice')
     this.tokenizer = options.tokenizer
@@ -54,6 +63,7 @@ export class ForeignVoice extends Handle implements Voice {
     this.#engine = engine
     this.#session = session
     this.#tables = options.tables
+    this.#phonemise = options.phonemise ?? ((text) => text)
   }
 
   get sampleRateHz(): number {
@@ -72,7 +82,7 @@ export class ForeignVoice extends Handle implements Voice {
     this.assertLive('say')
     const { idsInput, waveformOutput, speedInput, styleInput, styleWidth, boundaryId, maxSymbols, sampleRateHz } =
       this.facts
-    const symbols = this.tokenizer.encode(sentence)
+    const symbols = this.tokenizer.encode(this.#phonemise(sentence))
     if (symbols.length === 0) return undefined
     if (maxSymbols !== undefined && symbols.length > maxSymbols)
       throw new M4Error(
@@ -139,8 +149,12 @@ export async function openForeignVoice(
   }
   const tokenizer = await readTokenizer(image, role)
   const tables = await readVoices(image, role, entry, facts)
+  // Latin-1: older CMUdict has a line in a broken code page, which the reader passes over.
+  const phonemise = Object.hasOwn(entry.files, PRONUNCIATIONS)
+    ? phonemiser(new TextDecoder('latin1').decode(await image.readFile(role, PRONUNCIATIONS)))
+    : undefined
   const session = await engine.createSession({ path: image.graphPath(role, 'run') })
-  return new ForeignVoice(engine, session, { tokenizer, facts, tables })
+  return new ForeignVoice(engine, session, { tokenizer, facts, tables, phonemise })
 }
 
 async function readVoices(

@@ -13,6 +13,17 @@ export {
 } from './clip.js'
 export { fromGguf } from './gguf.js'
 export { loadTokenizer } from './load.js'
+export {
+  type Dictionary,
+  KOKORO_SYMBOLS,
+  type LetterToSound,
+  letterToSound,
+  normalise,
+  type PhonemiserOptions,
+  phonemiser,
+  readDictionary,
+  toPhonemes,
+} from './phonemes/index.js'
 export { fromSentencePiece } from './sentencepiece.js'
 export { fromTiktoken } from './tiktoken.js'
 export { tinyTokenizer } from './tiny.js'

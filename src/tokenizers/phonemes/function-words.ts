@@ -5,7 +5,7 @@
 
 /** Unstressed unless a clause ends behind them. */
 export const FUNCTION_WORDS = new Set(
-  "and as at am are be been but by can can't could did do does for from had has have he he'd he'll he's her him his i'd i'll i'm i've if in into is it it'd it'll it's its me my nor of on or our shall she she'd she'll she's should than that that's their them they they'd they'll they're they've this to us was we we'd we'll we're we've were will with would you you'd you'll you're you've your".split(
+  "and as at am are be been but by can could did do does for from had has have he he'd he'll he's her him his i'd i'll i'm i've if in into is it it'd it'll it's its me my nor of on or our per shall she she'd she'll she's should than that that's their them they they'd they'll they're they've this to us was we we'd we'll we're we've were will with would you you'd you'll you're you've your".split(
     ' ',
   ),
 )
@@ -49,11 +49,21 @@ export const PREFERRED: Readonly<Record<string, string>> = {
   address: 'AE1 D R EH2 S',
   hello: 'HH AH0 L OW1',
   okay: 'OW2 K EY1',
+  monday: 'M AH1 N D EY2',
+  tuesday: 'T UW1 Z D EY2',
+  wednesday: 'W EH1 N Z D EY2',
+  thursday: 'TH ER1 Z D EY2',
+  friday: 'F R AY1 D EY2',
+  saturday: 'S AE1 T ER0 D EY2',
+  sunday: 'S AH1 N D EY2',
+  thirty: 'TH ER1 T IY0',
+  kilometers: 'K AH0 L AA1 M AH0 T ER0 Z',
   miz: 'M IH1 Z',
   wifi: 'W AY1 F AY2',
   w: 'D AH1 B AH0 L Y UW0',
   app: 'AE1 P',
   apps: 'AE1 P S',
+  jpeg: 'JH EY1 P EH2 G',
   json: 'JH EY1 S AH0 N',
   nato: 'N EY1 T OW0',
   covid: 'K OW1 V IH0 D',

@@ -148,6 +148,6 @@ const pick = (choices: Choices, before: string, behind: string): string | undefi
 
 /** For tests: every pronunciation that the tables hold. */
 export const allHeteronyms = (): readonly string[] => [
-  ...Object.values(STRESS_PAIRS).flatMap(([verb, noun]) => [verb, noun]),
+  ...Object.values(STRESS_PAIRS).flatMap((pair) => pair.slice(0, 2)),
   ...Object.values(OTHERS).flatMap((choices) => choices.map(({ arpabet }) => arpabet)),
 ]

@@ -33,7 +33,8 @@ export interface PhonemiserOptions {
 export function phonemiser(dictionaryText: string, options: PhonemiserOptions = {}): (text: string) => string {
   const dictionary = readDictionary(dictionaryText)
   for (const arpabet of Object.values(options.lexicon ?? {})) toPhonemes(arpabet)
-  const isWord = (word: string): boolean => dictionary.lookup(word) !== undefined
+  const isWord = (word: string): boolean =>
+    Object.hasOwn(options.lexicon ?? {}, word) || dictionary.lookup(word) !== undefined
   const sayWord = wordReader(dictionary, options)
   return (text) => sentence(normalise(text, { isWord }), sayWord)
 }
@@ -49,11 +50,12 @@ function wordReader(
     (Object.hasOwn(PREFERRED, word) ? PREFERRED[word] : undefined) ??
     dictionary.lookup(word)
   return (word, before, behind) => {
+    const own = word.toLowerCase()
+    if (Object.hasOwn(lexicon, own)) return lexicon[own]!
     if (/^[A-Z]/.test(word)) {
       const letters = spell(word.replace(/'s$/, ''))
       return word.endsWith("'s") ? withS(letters) : letters
     }
-    if (Object.hasOwn(lexicon, word)) return lexicon[word]!
     return heteronym(word, before, behind) ?? lookup(word) ?? derive(word, lookup) ?? guess(word)
   }
 }

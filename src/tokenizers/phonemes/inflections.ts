@@ -48,12 +48,14 @@ const ENDINGS: readonly Ending[] = [
   { spelling: /ing$/, stems: ['e', ''], sound: add('IH0 NG') },
   { spelling: /in'$/, stems: ['e', ''], sound: add('IH0 N') },
   { spelling: /([bdfgklmnprstvz])\1ers?$/, stems: ['$1', '$1$1'], sound: add('ER0') },
+  { spelling: /([bdfgklmnprstvz])\1est$/, stems: ['$1', '$1$1'], sound: add('AH0 S T') },
   { spelling: /iest$/, stems: ['y'], sound: add('AH0 S T') },
   { spelling: /ier$/, stems: ['y'], sound: add('ER0') },
   { spelling: /est$/, stems: ['e', ''], sound: add('AH0 S T') },
   { spelling: /er$/, stems: ['e', ''], sound: add('ER0') },
   { spelling: /ily$/, stems: ['y'], sound: (stem) => stem.replace(/IY0$/, 'AH0 L IY0') },
   { spelling: /ally$/, stems: [''], sound: add('L IY0') },
+  { spelling: /ically$/, stems: ['ical'], sound: (stem) => stem.replace(/AH0 L$/, 'L IY0') },
   { spelling: /bly$/, stems: ['ble'], sound: (stem) => stem.replace(/B AH0 L$/, 'B L IY0') },
   { spelling: /ly$/, stems: [''], sound: (stem) => (lastOf(stem) === 'L' ? `${stem} IY0` : `${stem} L IY0`) },
   { spelling: /iness$/, stems: ['y'], sound: add('N AH0 S') },
@@ -64,6 +66,17 @@ const ENDINGS: readonly Ending[] = [
   { spelling: /able$/, stems: ['e', ''], sound: add('AH0 B AH0 L') },
   { spelling: /ish$/, stems: ['e', ''], sound: add('IH0 SH') },
   { spelling: /y$/, stems: ['e'], sound: add('IY0') },
+  // Names of places and people.
+  { spelling: /berg$/, stems: [''], sound: add('B ER0 G') },
+  { spelling: /burgh?$/, stems: [''], sound: add('B ER0 G') },
+  { spelling: /ford$/, stems: [''], sound: add('F ER0 D') },
+  { spelling: /ham$/, stems: [''], sound: add('AH0 M') },
+  { spelling: /land$/, stems: [''], sound: add('L AH0 N D') },
+  { spelling: /mann?$/, stems: [''], sound: add('M AH0 N') },
+  { spelling: /son$/, stems: [''], sound: add('S AH0 N') },
+  { spelling: /ton$/, stems: [''], sound: add('T AH0 N') },
+  { spelling: /ville$/, stems: [''], sound: add('V IH0 L') },
+  { spelling: /worth$/, stems: [''], sound: add('W ER0 TH') },
 ]
 
 /** Prefixes that leave the stem as it is. */
@@ -122,11 +135,13 @@ export function derive(word: string, lookup: Lookup): string | undefined {
 export function inflected(word: string, lookup: Lookup, depth = 1): string | undefined {
   for (const { spelling, stems, sound } of ENDINGS) {
     const match = spelling.exec(word)
-    if (!match || match.index < (word.includes("'") ? 1 : SHORTEST_STEM)) continue
+    if (!match) continue
     for (const stem of stems) {
       const base = word.slice(0, match.index) + stem.replaceAll('$1', match[1] ?? '')
+      if (base.length < (match[0].startsWith("'") ? 1 : SHORTEST_STEM)) continue
       const found = lookup(base) ?? (depth > 0 ? inflected(base, lookup, depth - 1) : undefined)
-      if (found === undefined) continue
+      // `sher` is no comparative of `she`, `conley` no adjective.
+      if (found === undefined || (/^(?:er|y)$/.test(match[0]) && stem === 'e' && isVowel(lastOf(found)))) continue
       const whole = sound(found)
       // `-ers` and `-ments` match their plural, too.
       return match[0].endsWith('s') && /(?:er|ment)s$/.test(match[0]) ? withS(whole) : whole
@@ -154,13 +169,11 @@ export function compound(word: string, lookup: Lookup): string | undefined {
   )
   for (const cut of cuts) {
     const [left, right] = [word.slice(0, cut), word.slice(cut)]
-    if (!isPart(left) || !isPart(right)) continue
+    // Not through sh, th, ch or ph: gun-shot.
+    if (!isPart(left) || !isPart(right) || (/[cpst]$/.test(left) && right.startsWith('h'))) continue
     const first = lookup(left)
     const second = first === undefined ? undefined : (lookup(right) ?? inflected(right, lookup, 0))
     if (first !== undefined && second !== undefined) return `${first} ${second.replace(/1/g, '2')}`
   }
   return undefined
 }
-
-/** Number of vowels. */
-export const syllables = (arpabet: string): number => arpabet.split(' ').filter(isVowel).length

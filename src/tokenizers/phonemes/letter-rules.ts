@@ -37,7 +37,7 @@ export const LETTER_RULES: readonly LetterRule[] = rules(`
 ^w/ar//AO R
 ^qu/ar//AO R
 C/ary/$/EH R IY
-C/ard/$/ER D
+V[a-z]*C/ard/$/ER D
 /ar/V/EH R
 /ar//AA R
 /age/s?$/IH JH
@@ -46,15 +46,15 @@ C/ard/$/ER D
 /ally/$/AH L IY
 /alk//AO K
 /all/(?!V)/AO L
-/al/[dt]/AO L
+/al/[dt](?![oa]$)/AO L
 /alm//AA M
 C/ale/$/EY L
-/al/$/AH L
-/al/s$/AH L
+V[a-z]*/al/$/AH L
+V[a-z]*/al/s$/AH L
 /ange//EY N JH
 /ang/$/AE NG
-/an/$/AH N
-/as/$/AH S
+V[a-z]*/an/$/AH N
+V[a-z]*/as/$/AH S
 [aeiou]C*/ate/$/EY T
 C/ative/$/AH T IH V
 ^w/a/[st]/AA
@@ -80,6 +80,8 @@ s/c/[eiy]/
 /chr//K R
 /chl//K L
 /ch/(?:em|or|ar[ai]|asm|aos)/K
+[ao]/ch/$/K
+ba/ch/[a-z]/K
 /sch/$/SH
 /cz//CH
 t/ch//
@@ -122,24 +124,24 @@ t/ch//
 /ey//EY
 /ere/$/IH R
 /err//EH R
-/er/(?:o|i[acnst]|al)/IH R
 /er/y$/ER
 /er//ER
-C/ed/$/D
 [td]/ed/$/AH D
+(?:[pkfxsc]|sh|ch)/ed/$/T
+C/ed/$/D
 /ez/$/EH Z
-/el/$/AH L
-/els/$/AH L Z
-/en/$/AH N
-/ens/$/AH N Z
-/ess/$/AH S
-/ent/$/AH N T
-/ence/$/AH N S
+V[a-z]*/el/$/AH L
+V[a-z]*/els/$/AH L Z
+V[a-z]*/en/$/AH N
+V[a-z]*/ens/$/AH N Z
+V[a-z]*/ess/$/AH S
+V[a-z]*/ent/$/AH N T
+V[a-z]*/ence/$/AH N S
 ^C+/e/$/IY
 l/e/$/
+(?:x|ch|sh|[cgsz])/es/$/IH Z
+[ptkf]/es/$/S
 C/es/$/Z
-[sz]/es/$/AH Z
-(?:x|ch|sh|[cg])/es/$/IH Z
 C/e/ly$/
 C/e/ment/
 C/e/$/
@@ -177,7 +179,9 @@ V/h/$/
 /ieu//Y UW
 /iew//Y UW
 /ie/$/IY
+f/ies/$/AY Z
 /ies/$/IY Z
+f/ied/$/AY D
 /ied/$/IY D
 /ied//IY D
 /ie//IY
@@ -193,7 +197,7 @@ V/h/$/
 /ization//AH Z EY SH AH N
 /ir/V/IH R
 /ir//ER
-/ice/$/AH S
+V[a-z]*/ice/$/AH S
 /ious/$/IY AH S
 /io/$/IY OW
 /ia/$/IY AH
@@ -267,10 +271,10 @@ C{1,2}V[a-z]*C/or/s?$/ER
 /ost/$/OW S T
 /ong/$/AO NG
 /off//AO F
-C[a-z]*[^aeiou]/on/$/AH N
-/ons/$/AH N Z
+V[a-z]*[^aeiou]/on/$/AH N
+V[a-z]*/ons/$/AH N Z
 /on/$/AA N
-C/om/$/AH M
+V[a-z]*/om/$/AH M
 /o/$/OW
 /os/$/OW S
 /o/Ce$/OW
@@ -357,6 +361,7 @@ V/th/er/DH
 /x//K S
 ^/y/V/Y
 ^C/y/$/AY
+if/y/$/AY
 C/y/$/IY
 C/y/C(?:e|er|es|ed)$/AY
 ^C*/y/C/IH

@@ -66,13 +66,16 @@ const UNSTRESSED_PREFIX =
 /** Full vowels: a syllable with one is heavy, and it is not reduced. */
 const LONG = new Set(['AO', 'AW', 'AY', 'EY', 'IY', 'OW', 'OY', 'UW'])
 
+/** Vowels that a last syllable does not weaken. */
+const FULL = new Set(['AW', 'AY', 'EY', 'OW', 'OY'])
+
 function withStress(letters: string, phones: readonly string[]): string[] {
   const vowels = phones.flatMap((phone, at) => (isVowel(phone) ? [at] : []))
   const main = vowels[stressed(letters, phones, vowels)]
   return phones.map((phone, at) => {
     if (!isVowel(phone)) return phone
     if (at === main) return `${phone === 'AH' && phones[at + 1] === 'R' ? 'AA' : phone}1`
-    return reduced(phone, at, phones, vowels)
+    return hasSecondary(phone, at, phones, vowels, main!) ? `${phone}2` : reduced(phone, at, phones, vowels)
   })
 }
 
@@ -91,10 +94,20 @@ function stressed(letters: string, phones: readonly string[], vowels: readonly n
   return Math.max(0, count - 3)
 }
 
+/** Secondary stress: two or more syllables before the main one, and the long vowel of a closed last syllable behind it. */
+function hasSecondary(
+  phone: string,
+  at: number,
+  phones: readonly string[],
+  vowels: readonly number[],
+  main: number,
+): boolean {
+  if (at === vowels[0] && vowels.indexOf(main) >= 2) return phone !== 'IH' && phone !== 'ER'
+  return at === vowels.at(-1) && at < phones.length - 1 && FULL.has(phone)
+}
+
 /** Short vowels without stress become a schwa; not at the beginning of a word, and not e and i before a single consonant group. */
 function reduced(phone: string, at: number, phones: readonly string[], vowels: readonly number[]): string {
-  const isLast = at === vowels.at(-1)
-  if (phone === 'OW' && at > 0 && !isLast && !isVowel(phones[at + 1] ?? 'AA')) return 'AH0'
   if (phone === 'ER' || phone === 'IH' || LONG.has(phone)) return `${phone}0`
   if (at === 0) {
     // Open: about, America; closed: absurd.

@@ -6,7 +6,7 @@
  * voice reads; nothing else.
  */
 
-import { cardinal, clock, decade, decimal, digitByDigit, fraction, groups, ordinal, year } from './numbers.js'
+import { cardinal, clock, decade, decimal, digitByDigit, fraction, groups, ordinal, pair, year } from './numbers.js'
 import { romanNumbers } from './roman.js'
 import { MARKS } from './symbols.js'
 import {
@@ -39,7 +39,8 @@ export interface NormaliseOptions {
 const SPELT = '\ue000'
 
 /** A sentence ends, or may end, before this. */
-const ends = (after: string): boolean => /^(?:["”')\]]*)(?:\s+["“'(]*\p{Lu}|\s*$)/u.test(after)
+const ends = (after: string): boolean =>
+  /^["”')\]]*(?:\s+(?!(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b)["“']*\p{Lu}|\s*$)/u.test(after)
 
 /** The text behind a match, from the last two arguments of a replacer: where it stands, and the whole text. */
 const behind = (match: string, rest: readonly (string | undefined)[]): string =>
@@ -57,7 +58,7 @@ const anyOf = (texts: Iterable<string>): string =>
 const NUMBER = '\\d{1,3}(?:,\\d{3})+(?:\\.\\d+)?|\\d+(?:\\.\\d+)?|\\.\\d+'
 const SCALE_WORD = '(?: ?(hundred|thousand|million|billion|trillion)\\b| ?(k|K|bn|mn|tn|[mMbBtT])\\b)'
 /** Capital: `may 5` is none. */
-const MONTH = `(?:${MONTHS.map((month) => `${month[0]!.toUpperCase()}${month.slice(1, 3)}(?:${month.slice(3)}|t?\\.|\\b)`).join('|')})`
+const MONTH = `(?:${MONTHS.map((month) => `${month.toUpperCase()}|${month[0]!.toUpperCase()}${month.slice(1, 3)}(?:${month.slice(3)}|t?\\.|\\b)`).join('|')})`
 const DAY = anyOf(Object.keys(DAYS).map((day) => day[0]!.toUpperCase() + day.slice(1)))
 const SIGN = anyOf(Object.keys(CURRENCIES))
 const DASH = '[-‐‑–—−]'
@@ -109,10 +110,11 @@ function money(sign: string, number: string, scale: string | undefined, letter: 
 const isYear = (digits: string): boolean => /^(?:1[1-9]|20)\d\d$/.test(digits)
 const yearOrNumber = (digits: string): string => (isYear(digits) ? year(digits) : decimal(digits))
 
+/** Lengths as DNS and SMTP bound them (RFC 1035, RFC 5321), which also bounds the search. */
 const ADDRESSES: readonly Rule[] = [
-  [/\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+/g, (text) => ` ${address(text)} `],
+  [/\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}/g, (text) => ` ${address(text)} `],
   [
-    /\b(?:https?:\/\/[\w.-]+|(?:www\.)?[A-Za-z\d][\w-]*(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|ai|dev|app|info|co\.uk|eu|de)\b)(?::\d+)?(?:\/[\w./?=&%#~+-]*[\w/])?/g,
+    /\b(?:https?:\/\/[\w.-]{1,253}|(?:www\.)?[A-Za-z\d][\w-]{0,62}(?:\.[\w-]{1,63}){0,4}\.(?:com|org|net|edu|gov|io|ai|dev|app|info|co\.uk|eu|de)\b)(?::\d+)?(?:\/[\w./?=&%#~+-]*[\w/])?/g,
     (text) => ` ${address(text)} `,
   ],
 ]
@@ -195,8 +197,7 @@ const NUMBERS: readonly Rule[] = [
     new RegExp(`\\b(${anyOf(Object.keys(BEFORE_NUMBER))})\\. ?(?=\\d)`, 'gi'),
     (_, word) => `${BEFORE_NUMBER[word.toLowerCase()]} `,
   ],
-  // Type A4, 4K: the letter, not the article and not thousands.
-  [/\b([A-Z])(?=\d)/g, `${SPELT}$1 `],
+  // The letter, not thousands.
   [/\b([48])K\b/g, `$1 ${SPELT}K`],
   [/#(?=\d)/g, 'number '],
   [/~(?=\d)/g, 'about '],
@@ -212,8 +213,7 @@ const NUMBERS: readonly Rule[] = [
   [/(?<![\w/.])(\d+)\/(\d+)(?![\w/])/g, (_, a, b) => fraction(a, b)],
   [
     /(?<![\w.,])(\d{4})[-–](\d{2,4})(?![\w-]|[.,]\d)/g,
-    (match, a, b) =>
-      isYear(a) ? `${year(a)} to ${isYear(b) ? year(b) : b[0] === '0' ? digitByDigit(b) : cardinal(b)}` : match,
+    (match, a, b) => (isYear(a) ? `${year(a)} to ${isYear(b) ? year(b) : pair(b)}` : match),
   ],
   [new RegExp(`(?<=\\d[%°]?) ?[-–] ?(?=[$€£]?(?:${NUMBER})(?![\\w]*-))`, 'g'), ' to '],
   [/(?<=\d) ?[x×] ?(?=\d)/g, ' times '],
@@ -232,6 +232,8 @@ const NUMBERS: readonly Rule[] = [
     new RegExp(`(?<![\\w.])(${NUMBER})(k|K|bn|M|B)\\b`, 'g'),
     (_, number, letter) => `${decimal(number)} ${SCALE_LETTERS[letter]}`,
   ],
+  // Type A4: the letter, not the article.
+  [/\b([A-Z])(?=\d)/g, `${SPELT}$1 `],
   [/(?<![\w.])\d+(?:\.\d+){2,}/g, (text) => text.split('.').map(cardinal).join(' point ')],
   [/(?<![\d.,])0\d+(?![\d]|[.,]\d)/g, (text) => digitByDigit(text)],
   [/\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.\d+/g, (text) => ` ${decimal(text)} `],
@@ -256,6 +258,7 @@ const ABBREVIATED: readonly Rule[] = [
   [/\bDr\./g, 'doctor'],
   [/\bSt\./g, 'saint'],
   [new RegExp(`\\b(${anyOf(Object.keys(TITLES))})\\.(?= ?[\\p{L}])`, 'giu'), (_, word) => TITLES[word.toLowerCase()]!],
+  [/\b([A-Z]{1,3})&([A-Z]{1,3})\b/g, `${SPELT}$1 and ${SPELT}$2`],
   [/\b(Mr|Mrs|Ms)\b/g, (_, word) => TITLES[word.toLowerCase()]!],
   [new RegExp(`\\b(${anyOf(Object.keys(DOTTED))})\\.(?!\\w)`, 'gi'), shortened(DOTTED)],
   [new RegExp(`\\b(${anyOf(Object.keys(ABBREVIATIONS))})\\.(?!\\w)`, 'gi'), shortened(ABBREVIATIONS)],
@@ -276,6 +279,8 @@ const PUNCTUATION: readonly Rule[] = [
   // Markdown, and marks of quotation that a voice does not hear.
   [/(^|\n)[ \t]*(?:#{1,6}|[-*•+>])[ \t]+/g, '$1'],
   [/[*_|\\^`]+/g, ' '],
+  // YouTube, JavaScript; not McDonald.
+  [/(?<=[a-z])(?<!\b(?:Mc|Mac|De|La|Le|Di|Du))(?=[A-Z][a-z])/g, ' '],
   [/#(?=\p{L})/gu, 'hashtag '],
   [
     /\b(and|he|she|him|her|his|hers|yes|no|either|input|read)\/(or|she|he|her|him|hers|his|no|output|write)\b/gi,

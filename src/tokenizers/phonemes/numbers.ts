@@ -60,7 +60,7 @@ function ordinalOf(word: string): string {
 export const digitByDigit = (digits: string): string => [...digits].map((digit) => ONES[Number(digit)]!).join(' ')
 
 /** Two digits after a colon or a century: `05` → oh five. */
-const pair = (two: string): string => (two[0] === '0' ? `oh ${ONES[Number(two[1])]}` : cardinal(two))
+export const pair = (two: string): string => (two[0] === '0' ? `oh ${ONES[Number(two[1])]}` : cardinal(two))
 
 /** Four digits: `1984` → nineteen eighty four, `2007` → two thousand seven, `1900` → nineteen hundred. */
 export function year(digits: string): string {

@@ -7,7 +7,7 @@ const VALUES: Readonly<Record<string, number>> = { I: 1, V: 5, X: 10, L: 50 }
 /** Below 90; strict, so that `MIX` and `XL` (the size) fall through where they are none. */
 const ROMAN = /^(?=[IVXL])(?:XL|L?X{0,3})(?:IX|IV|V?I{0,3})$/
 
-function valueOf(roman: string): number {
+function numberOf(roman: string): number {
   const values = [...roman].map((letter) => VALUES[letter]!)
   return values.reduce((sum, value, at) => sum + (value < (values[at + 1] ?? 0) ? -value : value), 0)
 }
@@ -17,7 +17,7 @@ export function romanNumbers(text: string): string {
   return text.replace(/(\p{L}+) ([IVXL]+)(?!\w|'(?!s\b))/gu, (match, name: string, roman: string, index: number) => {
     if (!ROMAN.test(roman)) return match
     const small = name.toLowerCase()
-    const digits = String(valueOf(roman))
+    const digits = String(numberOf(roman))
     if (NUMBERED.has(small)) return `${name} ${cardinal(digits)}`
     const after = text.slice(index + match.length)
     if (REGNAL.has(small) && /^\p{Lu}/u.test(name))

@@ -94,6 +94,7 @@ export const SHORT_WORDS: Readonly<Record<string, string>> = {
   pdf: 'PDF',
   pc: 'PC',
   phd: 'PHD',
+  PhD: 'PHD',
   wifi: 'wifi',
   'wi-fi': 'wifi',
   ios: 'I OS',
@@ -317,7 +318,7 @@ export const LETTERS: Readonly<Record<string, string>> = {
 
 /** Capitals that are said as a word. Others of up to three letters are spelt. */
 export const WORD_ACRONYMS = new Set(
-  'nasa nato unesco unicef opec aids covid laser radar sonar scuba pin sim gif ram rom lan wan zip ascii yolo fomo lol nafta fifa uefa ikea lego swat basic cobol fortran json ajax rest soap dos bios gnome intel cuda wifi pytorch'.split(
+  'jpeg nasa nato unesco unicef opec aids covid laser radar sonar scuba pin sim gif ram rom lan wan zip ascii yolo fomo lol nafta fifa uefa ikea lego swat basic cobol fortran json ajax rest soap dos bios gnome intel cuda wifi pytorch'.split(
     ' ',
   ),
 )
