@@ -3,7 +3,14 @@
  * at hand. ImageBind's and Stable Diffusion's stand beside their models.
  */
 
-import type { BertConfig, LlamaConfig, PersimmonConfig, VitsConfig, WhisperConfig } from '../../models/index.js'
+import {
+  type BertConfig,
+  HIFI_GAN_V1_STACK,
+  type LlamaConfig,
+  type PersimmonConfig,
+  type VitsConfig,
+  type WhisperConfig,
+} from '../../models/index.js'
 
 const LLAMA = { vocabulary: 32_000, normEpsilon: 1e-6, ropeTheta: 10_000 } as const
 
@@ -83,20 +90,7 @@ export const MMS_TTS: VitsConfig = {
   latentWidth: 192,
   durations: { kind: 'stochastic', width: 192, kernel: 3, separableLayers: 3, flows: 4, bins: 10, tailBound: 5 },
   coupling: { flows: 4, width: 192, layers: 4, kernel: 5, dilationRate: 1 },
-  decoder: {
-    width: 512,
-    rates: [8, 8, 2, 2],
-    kernels: [16, 16, 4, 4],
-    blockKernels: [3, 7, 11],
-    dilations: [
-      [1, 3, 5],
-      [1, 3, 5],
-      [1, 3, 5],
-    ],
-    edgeKernels: [7, 7],
-    slope: 0.1,
-    outputBias: false,
-  },
+  decoder: { ...HIFI_GAN_V1_STACK, outputBias: false },
   speakers: 1,
   speakerWidth: 0,
   normEpsilon: 1e-5,

@@ -1,5 +1,6 @@
 /** Every architecture at toy size: for tests, and for trying commands without a download. */
 
+import { HIFI_GAN_V1_STACK } from '../../models/index.js'
 import type { ModuleRecipe, Recipe } from '../recipes.js'
 
 const TOWER = {
@@ -186,20 +187,7 @@ export const TINY_RANDOM: Recipe = {
               tailBound: 5,
             },
             coupling: { flows: 4, width: 16, layers: 4, kernel: 5, dilationRate: 1 },
-            decoder: {
-              width: 32,
-              rates: [8, 8, 2, 2],
-              kernels: [16, 16, 4, 4],
-              blockKernels: [3, 7, 11],
-              dilations: [
-                [1, 3, 5],
-                [1, 3, 5],
-                [1, 3, 5],
-              ],
-              edgeKernels: [7, 7],
-              slope: 0.1,
-              outputBias: false,
-            },
+            decoder: { ...HIFI_GAN_V1_STACK, width: 32, outputBias: false },
             speakers: 1,
             speakerWidth: 0,
             normEpsilon: 1e-5,

@@ -27,9 +27,8 @@ export const TTS_TRANSFORMER_LJSPEECH: TtsTransformerConfig = {
   frameStatistics: null,
 }
 
-/** HiFi-GAN V1, 22.05 kHz: 13.9 million parameters. */
-export const HIFI_GAN_V1: VocoderConfig = {
-  melBands: 80,
+/** What all generators of HiFi-GAN V1 have in common, VITS's too. */
+export const HIFI_GAN_V1_STACK = {
   width: 512,
   rates: [8, 8, 2, 2],
   kernels: [16, 16, 4, 4],
@@ -41,5 +40,7 @@ export const HIFI_GAN_V1: VocoderConfig = {
   ],
   edgeKernels: [7, 7],
   slope: 0.1,
-  outputBias: true,
-}
+} as const satisfies Partial<VocoderConfig>
+
+/** HiFi-GAN V1, 22.05 kHz: 13.9 million parameters. */
+export const HIFI_GAN_V1: VocoderConfig = { ...HIFI_GAN_V1_STACK, melBands: 80, outputBias: true }
