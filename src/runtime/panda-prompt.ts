@@ -46,9 +46,6 @@ export function addSoftTokens(tokens: readonly Float32Array[]): Float32Array {
   return sum
 }
 
-/** The id that ends an answer: "##" of the next "###". */
-export const pandaStopId = (tokenizer: Tokenizer): number | undefined => tokenizer.idOf('##')
-
 /**
  * What the reference keeps of an answer: all but the last two tokens, which are the line end and "##" when it stopped by itself.
  * An answer that was cut at its longest loses two tokens of text there too.

@@ -3,7 +3,7 @@
 import { type Dim, formatDims } from '../../core/dims.js'
 import type { DType } from '../../core/dtypes.js'
 import { M4Error } from '../../core/errors.js'
-import { broadcastShapes, isUnknown, sameDim, unifyDims } from '../dims-algebra.js'
+import { broadcastShapes, unifyDims } from '../dims-algebra.js'
 import { type AttributeTypes, FLOAT_DTYPES } from '../op-types.js'
 import type { OPS, OpName } from '../ops.js'
 
@@ -128,7 +128,3 @@ export function wantLength(place: Place, type: Typed, what: string): number {
   const [length] = type.dims
   return typeof length === 'number' ? length : mismatch(place, `${what} of a known length`, formatDims(type.dims))
 }
-
-/** True when both sizes are known numbers or equal symbols; false also when it cannot be told. */
-export const surelySame = sameDim
-export const anyUnknown = (dims: readonly Dim[]): boolean => dims.some(isUnknown)

@@ -78,38 +78,39 @@ interface Blocks {
   readonly scales: Float32Array
 }
 
-/** Zero point 128. */
-const blocks8 = ({ rows, columns, block, codes, scales }: Blocks): QuantisedRows => ({
-  rows,
-  columns,
-  row: (n, target) => {
+/** One block of a row: codes from byte `at` on, `target[start..end)` filled. */
+type Unpack = (codes: Uint8Array, at: number, scale: number, target: Float32Array, start: number, end: number) => void
+
+/** Rows of blocks, the last block of a row padded. */
+const blockRows =
+  (codesPerByte: 1 | 2, unpack: Unpack) =>
+  ({ rows, columns, block, codes, scales }: Blocks): QuantisedRows => {
     const perRow = Math.ceil(columns / block)
-    for (let b = 0; b < perRow; b++) {
-      const scale = scales[n * perRow + b]!
-      const start = b * block
-      const end = Math.min(start + block, columns)
-      const shift = n * perRow * block
-      for (let k = start; k < end; k++) target[k] = scale * (codes[shift + k]! - 128)
+    const blockBytes = block / codesPerByte
+    return {
+      rows,
+      columns,
+      row: (n, target) => {
+        for (let b = 0; b < perRow; b++) {
+          const start = b * block
+          const end = Math.min(start + block, columns)
+          const index = n * perRow + b
+          unpack(codes, index * blockBytes, scales[index]!, target, start, end)
+        }
+      },
     }
-  },
+  }
+
+/** Zero point 128. */
+const blocks8 = blockRows(1, (codes, at, scale, target, start, end) => {
+  for (let k = start; k < end; k++) target[k] = scale * (codes[at + k - start]! - 128)
 })
 
 /** Two codes a byte, the low half first; zero point 8. */
-const blocks4 = ({ rows, columns, block, codes, scales }: Blocks): QuantisedRows => ({
-  rows,
-  columns,
-  row: (n, target) => {
-    const perRow = Math.ceil(columns / block)
-    for (let b = 0; b < perRow; b++) {
-      const scale = scales[n * perRow + b]!
-      const start = b * block
-      const end = Math.min(start + block, columns)
-      const shift = (n * perRow * block) / 2
-      for (let k = start; k < end; k += 2) {
-        const byte = codes[shift + (k >> 1)]!
-        target[k] = scale * ((byte & 15) - 8)
-        if (k + 1 < end) target[k + 1] = scale * ((byte >> 4) - 8)
-      }
-    }
-  },
+const blocks4 = blockRows(2, (codes, at, scale, target, start, end) => {
+  for (let k = start; k < end; k += 2) {
+    const byte = codes[at + ((k - start) >> 1)]!
+    target[k] = scale * ((byte & 15) - 8)
+    if (k + 1 < end) target[k + 1] = scale * ((byte >> 4) - 8)
+  }
 })
