@@ -78,7 +78,7 @@ export function floatToHalf(value: number): number {
 }
 
 /** Numbers as IEEE half bits. */
-export function toHalf(values: Float32Array): Uint16Array {
+export function toHalf(values: Float32Array): Uint16Array<ArrayBuffer> {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
   const out = new Uint16Array(values.length)
   for (let i = 0; i < out.length; i++) {

@@ -179,6 +179,7 @@ async function buildModule(
         ...model.runtimeConfig(config as never),
         ...text.config,
         ...(recipe.space ? { space: recipe.space } : {}),
+        ...(recipe.softPrompt ? { softPrompt: recipe.softPrompt } : {}),
       },
       graphs: made.entries,
       files,

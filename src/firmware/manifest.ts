@@ -77,6 +77,16 @@ export interface ModuleEntry {
   readonly quantisation: string
 }
 
+/** The text around soft tokens that a projection was trained with; in the backbone's configuration as `softPrompt`. */
+export interface SoftPrompt {
+  /** In front of them. */
+  readonly before: string
+  /** A question behind them, at `{}`; the answer follows directly. Earlier turns stand in front in the same form. */
+  readonly question: string
+  /** Where an answer ends; it is no part of it. */
+  readonly end: string
+}
+
 export interface GraphEntry {
   readonly model: BlobName
   /** Files of external data that the model names, all in `blobs/`. */

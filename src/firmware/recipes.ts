@@ -7,7 +7,7 @@ import type { SourceFolder } from '../checkpoint/sources/folder.js'
 import type { RecipeSource } from '../checkpoint/sources/types.js'
 import { unknownName } from '../core/errors.js'
 import type { ArchitectureName, EmbeddingKind, LoraSite, QuantisationPlan } from '../models/index.js'
-import type { Role } from './manifest.js'
+import type { Role, SoftPrompt } from './manifest.js'
 import { FUYU } from './recipes/fuyu.js'
 import { LITE } from './recipes/lite.js'
 import { LITE_HUB } from './recipes/lite-hub.js'
@@ -48,6 +48,8 @@ export interface ModuleRecipe {
    * need not say it.
    */
   readonly space?: string
+  /** Of a backbone with the graph `project`: the text around soft tokens. Default: PandaGPT's. */
+  readonly softPrompt?: SoftPrompt
   /** Modules that read or write text need one. */
   readonly tokenizer?: TokenizerRecipe
   /** Jinja text, where the checkpoint carries none. */

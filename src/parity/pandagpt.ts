@@ -57,7 +57,7 @@ export async function openPanda(run: CaseRun): Promise<PandaModel> {
     const tensor = (name: string, dims: readonly number[], data: Float32Array) =>
       [name, { name, dims, float32: () => data }] as const
     const weights = new Map([tensor('proj', [width, joint], weight), tensor('proj/bias', [width], bias)])
-    const graph = projectionGraph({ joint, width }, EXACT.quantisation, weights)
+    const graph = projectionGraph({ joint, width, tokens: 1 }, EXACT.quantisation, weights)
     const project = keep(await openGraph(engine, graph, signal))
     // The towers' sizes stand below the case's other settings.
     const { imagebind } = parityCase.config

@@ -93,7 +93,7 @@ export class Backbone extends Handle {
   }
 
   /**
-   * What an encoder's head gives for each clip of one item → one soft token. [C]
+   * What an encoder's head gives for each clip of one item → its soft tokens. [n·C]
    * @throws M4Error `NOT_AVAILABLE` where the image has no projection, `SHAPE_MISMATCH` for heads of another joint space
    */
   async project({ heads, clips }: ClipHeads): Promise<Float32Array> {

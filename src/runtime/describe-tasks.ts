@@ -1,7 +1,7 @@
 /**
- * Path 1 without words: what was seen, heard or felt becomes one soft token, and the backbone answers a question about it.
+ * Path 1 without words: what was seen, heard or felt becomes soft tokens, and the backbone answers a question about it.
  *
- *   picture ─► IMG ─► head ─► project ─► soft token ─► ### Human: <Img>…</Img> question ### Assistant:
+ *   picture ─► IMG ─► head ─► project ─► soft tokens ─► the prompt around them (soft-prompt.ts)
  *
  * A backbone that takes pictures itself (Fuyu) needs no encoder: the patches are its tokens.
  *
@@ -13,15 +13,14 @@
 import { M4Error } from '../core/errors.js'
 import type { Picture } from '../media/index.js'
 import { isSensed, type ReadItem, readItems, type SensedItem, sense } from './items.js'
-import { addSoftTokens, pandaFragments, pandaIds, pandaSegments } from './panda-prompt.js'
+import { addSoftTokens, pandaSegments } from './panda-prompt.js'
 import { PATCHES, patchQuestionIds, placePicture } from './patches.js'
 import type { DescribeRequest, Event, TextOutput } from './requests.js'
+import { softPromptIds, softPromptOf } from './soft-prompt.js'
 import { answer } from './text-tasks.js'
 import type { Work } from './work.js'
 
 const DEFAULT_QUESTION = 'What is this?'
-/** The next turn of the conversation begins with it. */
-const END = '###'
 
 type TokenEvent = Extract<Event, { type: 'token' }>
 
@@ -39,9 +38,10 @@ export async function* describe(request: DescribeRequest, work: Work): AsyncGene
     for (const each of heads) tokens.push(await backbone.project(each))
     return tokens
   })
-  const ids = pandaIds(backbone.tokenizer, pandaFragments(question, history))
+  const form = softPromptOf(work.image.manifest.modules.backbone!)
+  const { end, ...ids } = softPromptIds(backbone.tokenizer, form, question, history)
   const segments = pandaSegments(ids, addSoftTokens(softTokens))
-  return yield* answer(work, backbone, segments, { ...request, stop: [END, ...stop], trimStart: true })
+  return yield* answer(work, backbone, segments, { ...request, stop: [end, ...stop], trimStart: true })
 }
 
 /** Fuyu was trained on one picture and one question. @throws M4Error `INVALID_REQUEST`, `CONTEXT_OVERFLOW` */

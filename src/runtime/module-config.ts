@@ -36,7 +36,7 @@ export function configNumbers(entry: ModuleEntry, field: string): number[] {
   throw badField(entry, field, 'a list of token ids', value)
 }
 
-function badField(entry: ModuleEntry, field: string, expected: string, got: unknown): M4Error {
+export function badField(entry: ModuleEntry, field: string, expected: string, got: unknown): M4Error {
   return new M4Error(
     'IMAGE_INVALID',
     `Module of architecture ${entry.architecture}: config.${field}: expected ${expected}, got ${JSON.stringify(got) ?? 'nothing'}.`,

@@ -11,6 +11,9 @@
 import type { Tokenizer } from '../tokenizers/index.js'
 import type { Segment } from './prompt-plan.js'
 
+/** The next turn of the conversation begins with it. */
+export const PANDA_END = '###'
+
 export interface PandaTurn {
   readonly question: string
   readonly answer: string
@@ -34,12 +37,12 @@ export function pandaIds(tokenizer: Tokenizer, fragments: readonly [string, stri
   return { bos: tokenizer.bosId, before, after }
 }
 
-/** @param softToken [C]; all zero where a transcript stands for the sound (the paper's speech path) */
+/** @param softToken [n·C]; all zero where a transcript stands for the sound (the paper's speech path) */
 export function pandaSegments({ bos, before, after }: PandaIds, softToken: Float32Array): Segment[] {
   return [{ ids: [...(bos === undefined ? [] : [bos]), ...before] }, { embeddings: softToken }, { ids: after }]
 }
 
-/** One soft token for several inputs: their sum. @param tokens [C] each, at least one */
+/** Soft tokens of several inputs: their sum. @param tokens [n·C] each, at least one */
 export function addSoftTokens(tokens: readonly Float32Array[]): Float32Array {
   const sum = tokens[0]!.slice()
   for (const token of tokens.slice(1)) for (let i = 0; i < sum.length; i++) sum[i]! += token[i]!

@@ -52,7 +52,7 @@ const PROJECTION: GraphRecipe = {
   architecture: 'projection',
   title: 'PandaGPT projection',
   weights: hubFile(PANDA, 'pytorch_model.pt'),
-  shape: { joint: IMAGEBIND_VISION.joint, width: LLAMA_7B.width } satisfies ProjectionConfig,
+  shape: { joint: IMAGEBIND_VISION.joint, width: LLAMA_7B.width, tokens: 1 } satisfies ProjectionConfig,
   quantisation: { default: 'fp16' },
 }
 

@@ -123,7 +123,7 @@ export const TINY_RANDOM: Recipe = {
         project: {
           architecture: 'projection',
           title: 'random projection',
-          weights: { random: { seed: 9, config: { joint: TOWER.joint, width: 64 } } },
+          weights: { random: { seed: 9, config: { joint: TOWER.joint, width: 64, tokens: 1 } } },
           quantisation: { default: 'fp32' },
         },
       },

@@ -41,6 +41,21 @@ export const softTokenShapes = (abi: Abi, soft: SoftTokens): ParameterShape[] =>
     { name: `${name}/bias`, dims: [out] },
   ])
 
+/** features [B, E] → the soft tokens of each item side by side, [B, n·C] */
+export function projectedTokens(
+  scope: Scope,
+  abi: Abi,
+  soft: SoftTokens,
+  features: Value,
+  parameter: (name: string) => Value,
+): Value {
+  const layers = layersOf(abi, soft)
+  return layers.reduce((x, { name }, i) => {
+    const y = affine(scope, x, parameter(`${name}/weight`), parameter(`${name}/bias`))
+    return i < layers.length - 1 ? scope.op('Gelu', [y]) : y
+  }, features)
+}
+
 /**
  * Inputs `features` float32 [B, E] and `slots` int64 [B·n], the rows of [B·T] that they take, item by item.
  * @param embedded [B, T, C]
@@ -55,11 +70,7 @@ export function withSoftTokens(
   const scope = g.scope('soft')
   const features = g.input('features', 'float32', ['B', soft.features])
   const slots = g.input('slots', 'int64', [soft.tokens === 1 ? 'B' : `${soft.tokens}*B`])
-  const layers = layersOf(abi, soft)
-  const projected = layers.reduce((x, { name }, i) => {
-    const y = affine(scope, x, parameter(`${name}/weight`), parameter(`${name}/bias`))
-    return i < layers.length - 1 ? scope.op('Gelu', [y]) : y
-  }, features)
+  const projected = projectedTokens(scope, abi, soft, features, parameter)
   const rows = scope.op('Reshape', [projected, scope.int64([-1, abi.width])], {}, 'tokens') // [B·n, C]
   const flat = scope.op('Reshape', [embedded, scope.int64([-1, abi.width])], {}, 'flat')
   const places = scope.op('Unsqueeze', [slots, scope.int64([1])], {}, 'places')
