@@ -43,6 +43,7 @@ describe('help', () => {
         'pull',
         'rollback',
         'run',
+        'tasks',
         'verify',
       ].sort(),
     )

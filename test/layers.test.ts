@@ -19,7 +19,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   firmware: ['core', 'graph', 'models', 'checkpoint', 'engine', 'tokenizers'],
   adapters: ['core', 'checkpoint', 'firmware/manifest'],
   runtime: ['core', 'engine', 'media', 'tokenizers', 'adapters', 'firmware/manifest', 'firmware/image'],
-  bench: ['core'],
+  bench: ['core', 'runtime', 'firmware/manifest'],
   train: [
     'core',
     'graph',

@@ -128,6 +128,14 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
     exits: [2, 3, 4],
     load: () => import('./commands/rollback.js'),
   },
+  tasks: {
+    operands: '[image]',
+    about: 'List the 50 tasks of mAIBench, and what the image lacks for those that it cannot do.',
+    options: [],
+    example: 'm4fm tasks lite',
+    exits: [2, 3],
+    load: () => import('./commands/tasks.js'),
+  },
   run: {
     operands: '[image-or-input...]',
     about:
@@ -138,7 +146,8 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
       {
         flags: '--task <task>',
         about:
-          'generate, complete, classify, transcribe, listen, describe, embed, similarity, match, retrieve, speak or paint',
+          'generate, complete, classify, transcribe, listen, describe, embed, similarity, match, retrieve, speak or paint; ' +
+          'or an entry of mAIBench, T1 to T50 (see `m4fm tasks`)',
       },
       { flags: '--image <image>', about: 'the image; all arguments are then input' },
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },

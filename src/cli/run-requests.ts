@@ -1,5 +1,6 @@
 /** Options of `m4fm run` → a request, one maker a task. An option that the task has no use for is an error, never ignored. */
 
+import type { BenchTask } from '../bench/tasks/index.js'
 import { M4Error, unknownName } from '../core/errors.js'
 import type { Item, Itemised, Request, RequestOf, Task } from '../runtime/requests.js'
 import { CHAT_TEMPLATE, type ChosenAdapter } from './adapter.js'
@@ -12,6 +13,8 @@ export interface RunInput {
   readonly operands: readonly string[]
   readonly options: OptionValues
   readonly adapter: ChosenAdapter | undefined
+  /** An entry of mAIBench: what its options leave open is asked as it says. */
+  readonly entry?: BenchTask | undefined
 }
 
 interface TaskMaker<T extends Task> {
@@ -183,7 +186,7 @@ export function taskOf(options: OptionValues): Task {
   const known = Object.keys(TASKS)
   if (name === undefined)
     throw new M4Error('USAGE', 'run: expected --task.', {
-      hint: `Give one of ${known.join(', ')}.`,
+      hint: `Give one of ${known.join(', ')}, or an entry of mAIBench, T1 to T50.`,
       details: { known },
     })
   if (!Object.hasOwn(TASKS, name)) throw unknownName('task', name, known)
@@ -204,7 +207,13 @@ export function checkOptions(task: Task, options: OptionValues): void {
 
 /** @throws M4Error `USAGE`, `FILE_NOT_FOUND`, `FORMAT_INVALID` */
 export async function requestOf(task: Task, input: RunInput): Promise<Request> {
-  return TASKS[task].make(input)
+  const made = await TASKS[task].make(input)
+  if (!input.entry) return made
+  const { ask } = input.entry
+  // A head brings labels of its own.
+  const { labels: _, template: __, ...headed } = ask as Extract<typeof ask, { task: 'match' }>
+  const chosen = Object.fromEntries(Object.entries(made).filter(([, value]) => value !== undefined))
+  return { ...(input.adapter?.head ? headed : ask), ...chosen } as Request
 }
 
 const flagOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
@@ -312,8 +321,9 @@ function tellPrompt({ context, adapter }: RunInput, prompt: string): void {
 
 const windowed = (options: OptionValues) => (options.mean ? { window: 'mean' as const } : {})
 
-function labelsOf({ options, adapter }: RunInput): readonly string[] {
-  const labels = commaOption(options, 'labels') ?? adapter?.prompt?.labels
+function labelsOf({ options, adapter, entry }: RunInput): readonly string[] {
+  const preset = entry?.ask.task === 'classify' ? entry.ask.labels : undefined
+  const labels = commaOption(options, 'labels') ?? adapter?.prompt?.labels ?? preset
   if (labels) return labels
   throw new M4Error('USAGE', 'Expected --labels.', {
     hint: `For example --labels positive,negative${adapter ? `; adapter ${adapter.facts.name} brings none` : ''}.`,

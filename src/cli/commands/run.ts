@@ -1,24 +1,30 @@
 /** `m4fm run`: one request, its answer on stdout as it comes, its report on stderr. */
 
+import type { BenchTask } from '../../bench/tasks/index.js'
 import type { Answer } from '../../runtime/requests.js'
 import { adapterOf } from '../adapter.js'
 import { formatAnswer, formatReport, STREAMED } from '../answers.js'
-import { type CommandAction, textOption } from '../context.js'
+import { type CommandAction, type OptionValues, textOption } from '../context.js'
 import { defaultImage, imageNamed } from '../images.js'
 import { dim } from '../print.js'
 import { checkOptions, requestOf, taskOf } from '../run-requests.js'
 import { checkOut, saveOutput } from '../saved.js'
 
 export const run: CommandAction = async (context, operands, options) => {
-  const task = taskOf(options)
+  const entry = await entryOf(options)
+  const task = entry ? entry.ask.task : taskOf(options)
   checkOptions(task, options)
   checkOut(task, options)
   const { path, rest } = await imageAndInput(context, operands, textOption(options, 'image'))
   const adapter = await adapterOf(context, options, path)
-  const request = await requestOf(task, { context, operands: rest, options, adapter })
-
   const { openFirmware } = await import('../../runtime/index.js')
   using firmware = await openFirmware(path)
+  if (entry) {
+    const { requireTask } = await import('../../bench/tasks/index.js')
+    requireTask(entry, firmware.manifest, { adapter: adapter !== undefined, labels: options.labels !== undefined })
+    context.note(`${entry.id} ${entry.title}, as on ${entry.dataSet}`)
+  }
+  const request = await requestOf(task, { context, operands: rest, options, adapter, entry })
   let answer: Answer | undefined
   let streamed = ''
   for await (const event of firmware.run({ ...request, signal: context.signal })) {
@@ -39,6 +45,13 @@ export const run: CommandAction = async (context, operands, options) => {
   context.result({ output: saved, report, ...(adapter ? { adapter: adapter.facts } : {}) }, text)
   context.note(dim(formatReport(report), process.stderr))
   return 0
+}
+
+/** The entry of mAIBench that --task names, if it names one. */
+async function entryOf(options: OptionValues): Promise<BenchTask | undefined> {
+  const { benchTask, isTaskId } = await import('../../bench/tasks/index.js')
+  const name = textOption(options, 'task')
+  return name !== undefined && isTaskId(name) ? benchTask(name) : undefined
 }
 
 async function imageAndInput(
