@@ -18,20 +18,26 @@ import { PATCHES, patchQuestionIds, placePicture } from './patches.js'
 import type { DescribeRequest, Event, TextOutput } from './requests.js'
 import { softPromptIds, softPromptOf } from './soft-prompt.js'
 import { answer } from './text-tasks.js'
+import type { ClipHeads } from './tower.js'
 import type { Work } from './work.js'
 
 const DEFAULT_QUESTION = 'What is this?'
 
+type VectorItem = Extract<ReadItem, { kind: 'vector' }>
 type TokenEvent = Extract<Event, { type: 'token' }>
 
 export async function* describe(request: DescribeRequest, work: Work): AsyncGenerator<TokenEvent, TextOutput> {
   const { question = DEFAULT_QUESTION, history = [], stop = [] } = request
   if (question.trim() === '') throw new M4Error('EMPTY_INPUT', 'The question is empty.', { hint: 'Ask something.' })
-  const items = (await readItems(request.items, work)).map(sensed)
+  const items = (await readItems(request.items, work)).map(describable)
   const pictures = items.flatMap((item) => (item.kind === 'picture' ? [item.picture] : []))
   const sees = PATCHES in (work.image.manifest.modules.backbone?.graphs ?? {})
   if (sees && pictures.length === items.length) return yield* describePatches(pictures, question, request, work)
-  const heads = await sense(items, work)
+  const seen = items.filter(isSensed)
+  const heads = [
+    ...(await sense(seen, work)),
+    ...items.flatMap((item) => (item.kind === 'vector' ? headsOf(item) : [])),
+  ]
   const backbone = await work.use('backbone')
   const softTokens = await work.stage('project', async () => {
     const tokens: Float32Array[] = []
@@ -71,11 +77,14 @@ async function* describePatches(
   return yield* answer(work, backbone, [{ embeddings }, asked], { ...request, trimStart: true })
 }
 
-function sensed(item: ReadItem): SensedItem {
-  if (isSensed(item)) return item
+/** A vector of an earlier answer stands for what it was made of. */
+const headsOf = ({ vector }: VectorItem): ClipHeads => ({ heads: vector, clips: 1, embedding: vector })
+
+function describable(item: ReadItem): SensedItem | VectorItem {
+  if (isSensed(item) || item.kind === 'vector') return item
   throw new M4Error(
     'INVALID_REQUEST',
-    `items: describe takes pictures, videos, sounds and motion, got a ${item.kind}.`,
+    `items: describe takes pictures, videos, sounds, motion and embeddings, got a ${item.kind}.`,
     {
       hint: 'Texts go into the question.',
     },

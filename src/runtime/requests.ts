@@ -187,7 +187,7 @@ export interface RetrieveRequest extends Common, Projected, Windowed, Itemised {
  */
 export interface DescribeRequest extends Common, Adapted, Decoded {
   readonly task: 'describe'
-  /** Pictures, videos, sounds and motion; of several the soft tokens are added up. */
+  /** Pictures, videos, sounds and motion, or what `embed` gave for one; of several the soft tokens are added up. */
   readonly items: readonly Item[]
   /** Default: `What is this?` */
   readonly question?: string | undefined

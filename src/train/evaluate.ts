@@ -22,7 +22,8 @@ import type { Score } from './course.js'
 import { openDataSet } from './data/index.js'
 import { parseMediaEvalLines, remeasureHead } from './media/eval-lines.js'
 import { type EvalSample, evalSampleOf, isWithoutEffect, measureText } from './text/evaluate.js'
-import { isTextSample, type TextTask } from './text/task.js'
+import { openSoftSource } from './text/soft-source.js'
+import { isAsked, isTextSample, type TextTask } from './text/task.js'
 
 export interface EvaluateRequest extends LongOperation {
   /** Folder of the package. */
@@ -101,7 +102,7 @@ export async function requireEffect(
   const { manifest } = found
   if (manifest.kind === 'head' || image.manifest.weights === 'random' || !Object.hasOwn(manifest.files, 'eval.jsonl'))
     return
-  const samples = await samplesOf({}, found)
+  const samples = await samplesOf({ image, engine, ...(signal ? { signal } : {}) }, found)
   using firmware = await openFirmware(image, { engine })
   if (!(await isWithoutEffect(firmware, taskOf(found), samples, tensorsOf(found, image), signal))) return
   throw new M4Error(
@@ -154,9 +155,9 @@ async function evaluateHead(request: EvaluateRequest, { path, manifest }: Adapte
 /** @throws M4Error `NOT_AVAILABLE` */
 export function taskOf({ manifest }: AdapterPackage): TextTask {
   const { task, prompt, name } = manifest
-  if ((task !== 'classify' && task !== 'generate') || !prompt)
+  if ((task !== 'classify' && task !== 'generate' && task !== 'describe') || !prompt)
     throw new M4Error('NOT_AVAILABLE', `Adapter ${name}: the task ${task} cannot be measured by this command.`, {
-      hint: 'Text adapters can: tasks classify and generate with a prompt.',
+      hint: 'Adapters of the backbone can: tasks classify, generate and describe with a prompt.',
     })
   return { task, template: prompt.template, ...(prompt.labels ? { labels: prompt.labels } : {}) }
 }
@@ -176,13 +177,17 @@ export function tensorsOf({ path, manifest }: AdapterPackage, { manifest: image 
 }
 
 async function samplesOf(
-  { data }: Pick<EvaluateRequest, 'data'>,
+  request: Partial<Pick<EvaluateRequest, 'data' | 'signal' | 'onProgress'>> & Pick<EvaluateRequest, 'image' | 'engine'>,
   { path, manifest }: AdapterPackage,
 ): Promise<readonly EvalSample[]> {
+  const { data } = request
   if (data !== undefined) {
     const read = (manifest.training?.recipe.read ?? {}) as object
     const set = await openDataSet(data, { ...read, use: 'eval' })
-    return set.samples.filter(isTextSample).map(evalSampleOf)
+    const samples = set.samples.filter(isTextSample)
+    const asked = samples.filter(isAsked)
+    const soft = asked.length ? await openSoftSource(request, asked) : undefined
+    return samples.map((sample) => evalSampleOf(sample, soft))
   }
   if (!Object.hasOwn(manifest.files, 'eval.jsonl'))
     throw new M4Error('EMPTY_INPUT', `Adapter ${manifest.name} carries no samples to measure it on.`, {

@@ -11,6 +11,19 @@ export interface TokenRow {
   readonly labels: readonly number[]
 }
 
+/** A row with places for the soft tokens of one item. */
+export interface SoftRow extends TokenRow {
+  /** Of the first; any id stands there. */
+  readonly firstSlot: number
+}
+
+/** Rows of [B·T] that soft tokens take, item by item, where rows are padded behind to the longest. */
+export function slotsOf(rows: readonly SoftRow[], tokens: number): HostTensor<'int64'> {
+  const length = Math.max(...rows.map(({ ids }) => ids.length))
+  const slots = rows.flatMap(({ firstSlot }, b) => Array.from({ length: tokens }, (_, i) => b * length + firstSlot + i))
+  return int64Tensor([slots.length], slots)
+}
+
 export interface BatchShape {
   /** Virtual tokens in front of the embeddings (prompt tuning). */
   readonly promptTokens: number

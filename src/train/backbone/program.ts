@@ -19,7 +19,7 @@ import { crossEntropy } from '../losses/cross-entropy.js'
 import { headCrossEntropy } from '../losses/head-cross-entropy.js'
 import type { ParameterShape, Program, ProgramResult } from '../step-graph.js'
 import { plainAttention } from './plain-attention.js'
-import { type SoftTokens, withSoftTokens } from './soft-tokens.js'
+import { type SoftTokens, withProjected, withSoftTokens } from './soft-tokens.js'
 
 export interface BackboneGraphs {
   readonly embed: Graph
@@ -52,6 +52,8 @@ export interface BackboneProgramOptions {
   readonly full?: { readonly embed: FullTraining; readonly decode: FullTraining }
   /** A projection of features is trained too: see soft-tokens.ts. */
   readonly soft?: SoftTokens
+  /** The image's own projection stands in front: soft tokens of vectors are read as `describe` reads them, and stay as they are. */
+  readonly project?: Graph
   /** Keep nothing inside a layer for the way back, but compute it again. */
   readonly recompute?: boolean
 }
@@ -103,8 +105,12 @@ export function backboneProgram(
       values: new Map([...(embedFull?.values ?? []), ['ids', ids]]),
       prefix: 'embed/',
     }).get('embeddings')!
-    const { soft } = options
-    const filled = soft ? withSoftTokens(tape, abi, soft, embedded, parameter) : embedded
+    const { soft, project } = options
+    const filled = soft
+      ? withSoftTokens(tape, abi, soft, embedded, parameter)
+      : project
+        ? withProjected(tape, project, embedded)
+        : embedded
     const x = trained.kind === 'prompt' ? withPrompt(g.scope('prompt'), parameter('prompt'), filled, ids) : filled
     const values = new Map<string, Value>([
       ...(decodeFull?.values ?? []),

@@ -6,7 +6,8 @@
  */
 
 import type { Abi } from '../../firmware/manifest.js'
-import type { Scope, Value } from '../../graph/index.js'
+import type { Graph, GraphBuilder, Scope, Value } from '../../graph/index.js'
+import { differentiable } from '../autodiff/frozen.js'
 import type { Tape } from '../autodiff/tape.js'
 import type { ParameterShape } from '../step-graph.js'
 
@@ -69,13 +70,38 @@ export function withSoftTokens(
 ): Value {
   const scope = g.scope('soft')
   const features = g.input('features', 'float32', ['B', soft.features])
-  const slots = g.input('slots', 'int64', [soft.tokens === 1 ? 'B' : `${soft.tokens}*B`])
-  const projected = projectedTokens(scope, abi, soft, features, parameter)
-  const rows = scope.op('Reshape', [projected, scope.int64([-1, abi.width])], {}, 'tokens') // [B·n, C]
-  const flat = scope.op('Reshape', [embedded, scope.int64([-1, abi.width])], {}, 'flat')
+  return placed(g, embedded, projectedTokens(scope, abi, soft, features, parameter), soft.tokens)
+}
+
+/**
+ * The same through the image's own graph `project`, as a device runs it: inputs `head` float32 [B, 1, E], vectors of the joint space,
+ * and `slots`.
+ * @param embedded [B, T, C]
+ */
+export function withProjected(tape: Tape, project: Graph, embedded: Value): Value {
+  const { g } = tape
+  const joint = project.inputs.find(({ name }) => name === 'head')!.dims[2]!
+  const head = g.input('head', 'float32', ['B', 1, joint])
+  const wanted = ['softToken']
+  const tokens = differentiable(tape, project, { values: new Map([['head', head]]), prefix: 'project/', wanted })
+  const found = tokens.get('softToken')! // [B, n, C]
+  return placed(g, embedded, found, softTokensOf(project))
+}
+
+/** How many soft tokens a graph `project` gives for an item. */
+export const softTokensOf = (project: Graph): number =>
+  Number(project.outputs.find(({ name }) => name === 'softToken')!.dims[1])
+
+/** Soft tokens [B·n·C in any form] at the rows `slots` of the embeddings [B, T, C]. */
+function placed(g: GraphBuilder, embedded: Value, tokens: Value, count: number): Value {
+  const width = Number(embedded.dims.at(-1))
+  const scope = g.scope('soft')
+  const slots = g.input('slots', 'int64', [count === 1 ? 'B' : `${count}*B`])
+  const rows = scope.op('Reshape', [tokens, scope.int64([-1, width])], {}, 'tokens') // [B·n, C]
+  const flat = scope.op('Reshape', [embedded, scope.int64([-1, width])], {}, 'flat')
   const places = scope.op('Unsqueeze', [slots, scope.int64([1])], {}, 'places')
-  const placed = scope.op('ScatterND', [flat, places, rows], {}, 'placed')
-  return scope.op('Reshape', [placed, scope.op('Shape', [embedded])], {}, 'embeddings')
+  const filled = scope.op('ScatterND', [flat, places, rows], {}, 'placed')
+  return scope.op('Reshape', [filled, scope.op('Shape', [embedded])], {}, 'embeddings')
 }
 
 const affine = (scope: Scope, x: Value, weight: Value, bias: Value): Value =>

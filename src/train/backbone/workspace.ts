@@ -10,6 +10,7 @@ import { atomicWriteFile, linkOrCopy, m4fmHome } from '../../core/files.js'
 import type { LongOperation } from '../../core/progress.js'
 import type { Image } from '../../firmware/image.js'
 import { encodeModel, type Graph, type GraphNode, type GraphTensor } from '../../graph/index.js'
+import { PROJECT } from '../../runtime/backbone.js'
 import type { FrozenMatrix, FrozenWeights } from '../autodiff/frozen.js'
 import { type Direction, dataName, type FrozenEntry, frozenIndex, isQuantised, makeFrozenFiles } from './frozen-file.js'
 import type { BackboneGraphs } from './program.js'
@@ -29,6 +30,8 @@ export interface WorkspaceOptions extends LongOperation {
 export interface Workspace {
   readonly folder: string
   readonly graphs: BackboneGraphs
+  /** From the joint space, where the image has it. */
+  readonly project: Graph | undefined
   /** undefined where all weights are float: then the rules of MatMul suffice. */
   readonly frozen: FrozenWeights | undefined
   /** Links the image's weights and makes what is missing: seconds, and 2 bytes a weight, once per image. */
@@ -47,8 +50,11 @@ export async function openWorkspace(image: Image, options: WorkspaceOptions = {}
   const folder = join(options.home ?? m4fmHome(), 'train', image.digest.slice(0, 16))
   const model = image.graphPath('backbone', 'decode')
   const graphs = { embed: await readGraph(image.graphPath('backbone', 'embed')), decode: await readGraph(model) }
+  const project = Object.hasOwn(image.manifest.modules.backbone?.graphs ?? {}, PROJECT)
+    ? await readGraph(image.graphPath('backbone', PROJECT))
+    : undefined
   const links = new Set<string>()
-  for (const graph of Object.values(graphs))
+  for (const graph of [...Object.values(graphs), ...(project ? [project] : [])])
     for (const { place } of graph.initializers.values()) if (place) links.add(place.location)
 
   const isFloat = !graphs.decode.nodes.some(isQuantised)
@@ -71,6 +77,7 @@ export async function openWorkspace(image: Image, options: WorkspaceOptions = {}
   return {
     folder,
     graphs,
+    project,
     frozen: isFloat
       ? undefined
       : {

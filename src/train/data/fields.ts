@@ -14,6 +14,8 @@ export const ROW_SHAPES = [
   { kind: 'image-label', fields: ['image', 'label'] },
   { kind: 'image-caption', fields: ['image', 'caption'] },
   { kind: 'sound-label', fields: ['sound', 'label'] },
+  { kind: 'image-answer', fields: ['image', 'answer'] },
+  { kind: 'sound-answer', fields: ['sound', 'answer'] },
 ] as const satisfies readonly { readonly kind: Sample['kind']; readonly fields: readonly [Field, Field] }[]
 
 export type RowShape = (typeof ROW_SHAPES)[number]
@@ -106,7 +108,9 @@ export function collectRows(
     else if (kind === 'prompt-answer') samples.push({ kind, prompt: asked, answer, ...more })
     else {
       const file = resolve(folder, asked.trim())
-      if (kind !== 'image-caption') samples.push({ kind, path: file, label: once(answer.trim()), ...more })
+      if (kind === 'image-answer' || kind === 'sound-answer')
+        samples.push({ kind, path: file, question: questionOf(extra), answer, ...more })
+      else if (kind !== 'image-caption') samples.push({ kind, path: file, label: once(answer.trim()), ...more })
       else if (captions.has(file)) captions.get(file)!.push(answer)
       else {
         const list = [answer]
@@ -122,6 +126,15 @@ export function collectRows(
     return { kind, ...(await withFiles(media, (file) => relative(folder, file), findings, options)) }
   }
   return { add, finish }
+}
+
+/** Asked where a row brings no question of its own: as the runtime does. */
+const DEFAULT_QUESTION = 'What is this?'
+
+/** In a column beside the two that make the kind. */
+function questionOf(extra: Extra | undefined): string {
+  const found = Object.entries(extra ?? {}).find(([name]) => ['question', 'prompt'].includes(plainName(name)))?.[1]
+  return typeof found === 'string' && found.trim() !== '' ? found : DEFAULT_QUESTION
 }
 
 const isMissing = (value: unknown) =>

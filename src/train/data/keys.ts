@@ -20,6 +20,9 @@ export function sampleKeys(dataSet: Pick<DataSet, 'files'>): (sample: Sample) =>
       case 'chat':
         // JSON keeps one message from running into the next.
         return JSON.stringify(sample.messages.map(({ role, content }) => [role, normalText(content)]))
+      case 'image-answer':
+      case 'sound-answer':
+        return `${digests.get(sample.path) ?? sample.path}:${normalText(sample.question)}`
       case 'motion-label':
         return `${digests.get(sample.path) ?? sample.path}:${sample.start}-${sample.end}`
       default:
@@ -33,6 +36,8 @@ export function answerOf(sample: Sample): string {
   switch (sample.kind) {
     case 'prompt-answer':
     case 'chat':
+    case 'image-answer':
+    case 'sound-answer':
       return sample.answer
     case 'image-caption':
       return sample.captions.join('\n')

@@ -91,6 +91,13 @@ export interface ImageObjectsSample extends Media {
   readonly objects: readonly ImageObject[]
 }
 
+/** A question about a picture or a sound, and what the backbone should answer. */
+export interface AskedSample extends Media {
+  readonly kind: 'image-answer' | 'sound-answer'
+  readonly question: string
+  readonly answer: string
+}
+
 export interface SoundLabelSample extends Media {
   readonly kind: 'sound-label'
   readonly label: string
@@ -116,6 +123,7 @@ export type Sample =
   | ImageCaptionSample
   | ImageObjectsSample
   | SoundLabelSample
+  | AskedSample
   | MotionLabelSample
 
 export type SampleKind = Sample['kind']

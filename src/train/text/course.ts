@@ -25,7 +25,7 @@ import { estimateSeconds } from '../speed.js'
 import { evalSampleOf, isWithoutEffect, measureText } from './evaluate.js'
 import { contextOf, openTextEncoder } from './open.js'
 import { type TextSubject, textSubject } from './subject.js'
-import { isTextSample, type TextSample, type TextTask } from './task.js'
+import { isTextSample, type TextEncoder, type TextSample } from './task.js'
 
 /** Values, two moments, their new values, and a gradient. */
 const STATE_COPIES = 7
@@ -37,7 +37,7 @@ export async function openTextCourse(request: TrainRequest, sides: Sides, say: S
   const { image, engine, onProgress, signal, options: given = {} } = request
   const { abi } = image.manifest
   const options = resolveOptions(given, given.kind ?? 'lora', sides.train.samples.length, contextOf(image))
-  const encoder = await openTextEncoder(image, sides.data, options)
+  const encoder = await openTextEncoder(request, sides, options)
   if (options.kind === 'head')
     throw new M4Error('NOT_AVAILABLE', 'Texts train an adapter of the backbone, not a head.', {
       hint: 'Leave --kind out.',
@@ -91,7 +91,7 @@ export async function openTextCourse(request: TrainRequest, sides: Sides, say: S
           warning('truncated', `${cut} samples were longer than the limit of tokens: their texts were cut behind it.`),
         )
       const adapter = trainedAdapter(abi, trained, options, (name) => result.parameters.get(name)!)
-      return finishText(request, plan, encoder.task, adapter, evaluation, say)
+      return finishText(request, plan, encoder, adapter, evaluation, say)
     },
   }
 }
@@ -152,18 +152,19 @@ async function gentlerSettings(
 async function finishText(
   request: TrainRequest,
   { options, trainSamples }: TrainPlan,
-  task: TextTask,
+  encoder: TextEncoder,
   adapter: TrainedAdapter,
   evaluation: readonly TextSample[],
   say: Say,
 ): Promise<Finished> {
+  const { task, soft } = encoder
   const { image } = request
   const { abi, name } = image.manifest
-  const quality = await measure(request, task, adapter, evaluation, say)
+  const quality = await measure(request, encoder, adapter, evaluation, say)
   return {
     facts: {
       task: task.task,
-      path: 2,
+      path: task.task === 'describe' ? 1 : 2,
       kind: adapter.kind,
       prompt: { template: task.template, ...(task.labels ? { labels: task.labels } : {}) },
       base: {
@@ -175,7 +176,7 @@ async function finishText(
     },
     parts: {
       peft: peftFiles(abi, adapter, { base: image.manifest.modules.backbone!.title, dtype: options.dtype }),
-      evaluation: evaluation.slice(0, quality.metric?.count ?? 0).map(evalSampleOf),
+      evaluation: evaluation.slice(0, quality.metric?.count ?? 0).map((sample) => evalSampleOf(sample, soft)),
     },
     ...quality,
     trainSamples,
@@ -185,7 +186,7 @@ async function finishText(
 /** Through the runtime, as it will be served, with and without the adapter. */
 async function measure(
   request: TrainRequest,
-  task: TextTask,
+  { task, soft }: TextEncoder,
   adapter: TrainedAdapter,
   evaluation: readonly TextSample[],
   say: Say,
@@ -197,7 +198,7 @@ async function measure(
   }
   using firmware = await openFirmware(image, { engine })
   const tensors = packTrained(image.manifest.abi, nameOf(request), adapter)
-  const samples = evaluation.slice(0, request.measured ?? MEASURED).map(evalSampleOf)
+  const samples = evaluation.slice(0, request.measured ?? MEASURED).map((sample) => evalSampleOf(sample, soft))
   const options = { ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) }
   if (await isWithoutEffect(firmware, task, samples, tensors, signal))
     throw new M4Error(

@@ -1,15 +1,19 @@
 /** How good a text adapter is: measured through the runtime, the way it will be served. */
 
 import type { AdapterTensors } from '../../adapters/types.js'
+import { toFloat32, toHalf } from '../../core/dtypes.js'
 import { M4Error } from '../../core/errors.js'
 import type { LongOperation } from '../../core/progress.js'
+import { bytesOf, viewAs } from '../../core/tensor.js'
 import type { Firmware } from '../../runtime/index.js'
-import { CHAT, type TextSample, type TextTask } from './task.js'
+import { CHAT, isAsked, type SoftSource, type TextSample, type TextTask } from './task.js'
 
 /** A sample of `eval.jsonl`: what is asked, and the right answer. */
 export interface EvalSample {
   readonly input: string
   readonly expected: string
+  /** Of `describe`: the item's vector of the joint space, float16, little endian, base64. */
+  readonly embedding?: string
 }
 
 export interface Measured {
@@ -22,7 +26,14 @@ export interface Measured {
   readonly outputs: readonly string[]
 }
 
-export const evalSampleOf = (sample: TextSample): EvalSample => {
+/** @param soft needed for questions about items */
+export const evalSampleOf = (sample: TextSample, soft?: SoftSource): EvalSample => {
+  if (isAsked(sample))
+    return {
+      input: sample.question,
+      expected: sample.answer,
+      embedding: Buffer.from(bytesOf(toHalf(soft!.vectors.get(sample.path)!))).toString('base64'),
+    }
   if (sample.kind === 'text-label') return { input: sample.text, expected: sample.label }
   if (sample.kind === 'prompt-answer') return { input: sample.prompt, expected: sample.answer }
   return { input: JSON.stringify(sample.messages), expected: sample.answer }
@@ -63,7 +74,7 @@ const same = (a: string, b: string) => a.trim().toLowerCase() === b.trim().toLow
 async function answerOf(
   firmware: Firmware,
   task: TextTask,
-  { input }: EvalSample,
+  { input, embedding }: EvalSample,
   { adapter, maxTokens = 64, signal }: MeasureOptions,
 ): Promise<string> {
   if (task.task === 'classify') {
@@ -77,6 +88,11 @@ async function answerOf(
     })
     return output.label
   }
+  if (task.task === 'describe') {
+    const items = [{ embedding: halfVector(embedding!) }]
+    const { output } = await firmware.ask({ task: 'describe', items, question: input, maxTokens, adapter, signal })
+    return output.text
+  }
   const asked =
     task.template === CHAT
       ? { messages: messagesOf(input) }
@@ -84,6 +100,9 @@ async function answerOf(
   const { output } = await firmware.ask({ task: 'generate', ...asked, maxTokens, adapter, signal })
   return output.text
 }
+
+const halfVector = (text: string): Float32Array =>
+  toFloat32('float16', viewAs('float16', new Uint8Array(Buffer.from(text, 'base64'))))
 
 /** A chat was recorded as JSON; a prompt stands for one message of the user. */
 function messagesOf(input: string) {

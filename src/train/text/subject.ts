@@ -2,17 +2,19 @@
 
 import { rm } from 'node:fs/promises'
 import type { LongOperation } from '../../core/progress.js'
+import { hostTensor } from '../../core/tensor.js'
 import type { Engine } from '../../engine/types.js'
 import type { Image } from '../../firmware/image.js'
 import type { Abi } from '../../firmware/manifest.js'
 import { encodeModel, type Graph } from '../../graph/index.js'
-import { answerTokens, type BatchShape, backboneBatch } from '../backbone/batch.js'
+import { answerTokens, type BatchShape, backboneBatch, type SoftRow, slotsOf } from '../backbone/batch.js'
 import { backboneProgram, type Trained, trainedShapes, virtualTokens } from '../backbone/program.js'
 import { openWorkspace, type Workspace } from '../backbone/workspace.js'
+import type { AskedSample } from '../data/index.js'
 import type { FitSubject } from '../fit.js'
 import type { ResolvedOptions } from '../options.js'
 import { optimiserGraph, type StepKind, stepGraph } from '../step-graph.js'
-import { type EncodedSample, encodeSample, type TextEncoder, type TextSample } from './task.js'
+import { type EncodedSample, encodeSample, type SoftSource, type TextEncoder, type TextSample } from './task.js'
 
 export interface TextSubjectParts extends LongOperation {
   readonly engine: Engine
@@ -44,6 +46,7 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
   const shape = batchShape(trained, abi)
   const shapes = trainedShapes(abi, trained)
   const inParts = options.batch * options.maxTokens > options.tokensAtOnce
+  const chosen = { train: parts.train, eval: parts.eval }
   const sides = { train: encoded(encoder, parts.train), eval: encoded(encoder, parts.eval) }
   let opened: Promise<Workspace> | undefined
   const workspace = () => {
@@ -57,9 +60,10 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
   }
   const made = new Map<StepKind, Graph>()
   const graph = async (kind: StepKind) => {
-    const { graphs, frozen } = await workspace()
+    const { graphs, frozen, project } = await workspace()
     const program = backboneProgram(graphs, abi, trained, {
       ...(frozen ? { frozen } : {}),
+      ...(encoder.soft ? { project: project! } : {}),
       recompute: options.recompute,
     })
     if (!made.has(kind)) made.set(kind, stepGraph(`train.${kind}`, shapes, program, kind))
@@ -82,7 +86,17 @@ export function textSubject(parts: TextSubjectParts): TextSubject {
       const rows = indices.map(sides[side].row)
       const weight = answerTokens(rows, shape)
       const units = rows.reduce((sum, { ids }) => sum + ids.length, 0)
-      return { feeds: backboneBatch(rows, shape, normaliser ?? weight), weight, units }
+      const feeds = {
+        ...backboneBatch(rows, shape, normaliser ?? weight),
+        ...(encoder.soft
+          ? softFeeds(
+              encoder.soft,
+              rows as SoftRow[],
+              indices.map((i) => chosen[side][i]!),
+            )
+          : {}),
+      }
+      return { feeds, weight, units }
     },
     graph,
     packs: async () => (await workspace()).frozen !== undefined,
@@ -105,6 +119,15 @@ const batchShape = (trained: Trained, { kvHeads, headWidth }: Abi): BatchShape =
   kvHeads,
   headWidth,
 })
+
+/** Vectors of the items, and where their tokens go. */
+function softFeeds({ vectors, tokens }: SoftSource, rows: readonly SoftRow[], samples: readonly TextSample[]) {
+  const heads = samples.map((sample) => vectors.get((sample as AskedSample).path)!)
+  const width = heads[0]!.length
+  const head = new Float32Array(heads.length * width)
+  for (const [i, vector] of heads.entries()) head.set(vector, i * width)
+  return { head: hostTensor('float32', [heads.length, 1, width], head), slots: slotsOf(rows, tokens) }
+}
 
 /** As many rows at once as fit when padded to the longest of them; shortest first, so that long ones are among themselves. */
 function partsOf(lengthOf: (i: number) => number, indices: readonly number[], tokens: number): number[][] {

@@ -3,31 +3,37 @@
  */
 
 import { M4Error } from '../../core/errors.js'
+import type { SoftPrompt } from '../../firmware/manifest.js'
 import { type ChatTemplate, chatSegments, commonPrefix, encodePrompt, fillTemplate } from '../../runtime/prompts.js'
 import type { ChatMessage } from '../../runtime/requests.js'
 import { planLabels } from '../../runtime/score.js'
+import { softPromptIds } from '../../runtime/soft-prompt.js'
 import type { Tokenizer } from '../../tokenizers/index.js'
-import { IGNORED, type TokenRow } from '../backbone/batch.js'
-import type { ChatSample, DataSet, PromptAnswerSample, Sample, TextLabelSample } from '../data/index.js'
+import { IGNORED, type SoftRow, type TokenRow } from '../backbone/batch.js'
+import type { AskedSample, ChatSample, DataSet, PromptAnswerSample, Sample, TextLabelSample } from '../data/index.js'
 
 /** The prompt is the model's own chat template instead of a text with `{}`. */
 export const CHAT = 'chat'
 
 export interface TextTask {
-  readonly task: 'classify' | 'generate'
-  /** With `{}` where the text goes, or `chat`. The label or answer follows directly. */
+  /** `describe`: questions about pictures and sounds, which are soft tokens in front. */
+  readonly task: 'classify' | 'generate' | 'describe'
+  /** With `{}` where the text or the question goes, or `chat`. The label or answer follows directly. */
   readonly template: string
   /** Of `classify`, in a fixed order. */
   readonly labels?: readonly string[]
 }
 
-export type TextSample = TextLabelSample | PromptAnswerSample | ChatSample
+export type TextSample = TextLabelSample | PromptAnswerSample | ChatSample | AskedSample
 
 /** Default prompts; the label or answer follows directly. */
 const TEMPLATES = { classify: 'Text: {}\nLabel: ', generate: '{}\n' } as const
 
 export const isTextSample = (sample: Sample): sample is TextSample =>
-  sample.kind === 'text-label' || sample.kind === 'prompt-answer' || sample.kind === 'chat'
+  sample.kind === 'text-label' || sample.kind === 'prompt-answer' || sample.kind === 'chat' || isAsked(sample)
+
+export const isAsked = (sample: Sample): sample is AskedSample =>
+  sample.kind === 'image-answer' || sample.kind === 'sound-answer'
 
 /**
  * The task that fits the data.
@@ -43,6 +49,14 @@ export function textTask(
     fillTemplate(template, '')
     return { task: 'classify', template, labels: dataSet.labels }
   }
+  if (dataSet.kind === 'image-answer' || dataSet.kind === 'sound-answer') {
+    if (given.template !== undefined)
+      throw new M4Error('INVALID_REQUEST', 'Questions about pictures and sounds are put as the image puts them.', {
+        hint: 'Leave --template out.',
+      })
+    // Whatever form the image has: `describe` and the trainer both take it from there.
+    return { task: 'describe', template: '{}' }
+  }
   if (dataSet.kind !== 'prompt-answer' && dataSet.kind !== 'chat')
     throw new M4Error('NOT_AVAILABLE', `Data of kind ${dataSet.kind} do not train the backbone alone.`)
   const template = given.template ?? (hasChat ? CHAT : TEMPLATES.generate)
@@ -57,6 +71,8 @@ export function textTask(
 }
 
 export interface EncodedSample extends TokenRow {
+  /** Where its soft tokens stand. */
+  readonly firstSlot?: number
   /** The text was cut to fit. */
   readonly truncated: boolean
 }
@@ -66,6 +82,17 @@ export interface TextEncoder {
   readonly chatTemplate: ChatTemplate | undefined
   readonly task: TextTask
   readonly maxTokens: number
+  /** Of `describe`. */
+  readonly soft?: SoftSource | undefined
+}
+
+/** What soft tokens are made of, and the prompt around them. */
+export interface SoftSource {
+  readonly form: SoftPrompt | undefined
+  /** Of an item. */
+  readonly tokens: number
+  /** Vectors of the joint space by path, length 1. [E] */
+  readonly vectors: ReadonlyMap<string, Float32Array>
 }
 
 /**
@@ -103,10 +130,12 @@ const rowName = ({ row }: TextSample) => `Row ${row}`
 function textOf(sample: TextSample): string {
   if (sample.kind === 'text-label') return sample.text
   if (sample.kind === 'prompt-answer') return sample.prompt
+  if (isAsked(sample)) return sample.question
   return sample.messages.at(-1)?.content ?? ''
 }
 
-function encodeText(encoder: TextEncoder, sample: TextSample, text: string): TokenRow {
+function encodeText(encoder: TextEncoder, sample: TextSample, text: string): Omit<EncodedSample, 'truncated'> {
+  if (isAsked(sample)) return encodeAsked(encoder, text, sample.answer)
   if (sample.kind === 'text-label') return encodeLabel(encoder, text, sample.label)
   if (encoder.task.template === CHAT) return encodeChat(encoder, sample, text)
   if (sample.kind === 'chat') throw new M4Error('USAGE', 'A chat needs the chat template.')
@@ -132,6 +161,17 @@ function encodeLabel({ tokenizer, task }: TextEncoder, text: string, label: stri
 
 /** What the runtime puts behind labels of which one begins another. */
 const labelEnd = (tokenizer: Tokenizer) => ({ between: '', end: tokenizer.eosId ?? '\n' })
+
+/** As `describe` puts it together; the answer ends where it ends there. */
+function encodeAsked({ tokenizer, soft }: TextEncoder, question: string, answer: string): SoftRow {
+  const { form, tokens } = soft!
+  const { bos, before, after, end } = softPromptIds(tokenizer, form, question)
+  const start = [...(bos === undefined ? [] : [bos]), ...before]
+  const prompt = [...start, ...new Array<number>(tokens).fill(0), ...after]
+  // The end is encoded behind the answer, so that it is the token that will be generated there.
+  const ids = [...prompt, ...tokenizer.encode(answer + end)]
+  return { ...learned(ids, prompt.length), firstSlot: start.length }
+}
 
 function encodeAnswer({ tokenizer, task }: TextEncoder, text: string, answer: string): TokenRow {
   const { shared, own } = fillTemplate(task.template, text)
