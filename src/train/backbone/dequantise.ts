@@ -11,6 +11,19 @@ export interface QuantisedRows {
   readonly columns: number
   /** Writes row `n` of W [N, K] to `target`. */
   readonly row: (n: number, target: Float32Array) => void
+  /** How rows are stored, where in blocks. */
+  readonly blocks?: Blocks
+  /** Wᵀ [K, N], where that is what is stored: its rows are read at once, those of W from everywhere. */
+  readonly turned?: QuantisedRows
+}
+
+/** Each row is blocks of `size` inputs, `bytes` of codes and a scale each, the last one padded. */
+export interface Blocks {
+  readonly size: number
+  readonly bytes: number
+  /** Of 8 bits, zero point 128, or two of 4 bits a byte, the low half first, zero point 8. */
+  readonly codes: Uint8Array
+  readonly scales: Float32Array
 }
 
 const plain = (value: unknown): number => Number(value ?? 0)
@@ -42,22 +55,22 @@ export function quantisedRows(graph: Graph, node: GraphNode): QuantisedRows {
   }
   if (node.op === 'DynamicQuantizeMatMul') return perOutput(graph, node, read(1) as Int8Array, read(2) as Float32Array)
   if (node.op === 'MatMulNBits' && (node.inputs[3] ?? '') === '') {
-    const { K, N, bits, block_size: block } = node.attributes
-    const facts = {
-      rows: plain(N),
-      columns: plain(K),
-      block: plain(block),
+    const { rows, columns } = matrixSize(graph, node)
+    const { bits, block_size: size } = node.attributes
+    const bytes = (plain(size) * plain(bits)) / 8
+    return inBlocks(rows, columns, {
+      size: plain(size),
+      bytes,
       codes: read(1) as Uint8Array,
       scales: read(2) as Float32Array,
-    }
-    return plain(bits) === 4 ? blocks4(facts) : blocks8(facts)
+    })
   }
   throw new M4Error('NOT_AVAILABLE', `${node.op} ${node.name}: no way to read its weight.`, {
     details: { node: node.name },
   })
 }
 
-/** Codes [K, N] with a scale per column. */
+/** Codes [K, N] with a scale per output. */
 function perOutput(graph: Graph, node: GraphNode, codes: Int8Array, scales: Float32Array): QuantisedRows {
   const { rows, columns } = matrixSize(graph, node)
   return {
@@ -67,50 +80,47 @@ function perOutput(graph: Graph, node: GraphNode, codes: Int8Array, scales: Floa
       const scale = scales[n]!
       for (let k = 0; k < columns; k++) target[k] = scale * codes[k * rows + n]!
     },
+    turned: {
+      rows: columns,
+      columns: rows,
+      row: (k, target) => {
+        const own = codes.subarray(k * rows, (k + 1) * rows)
+        for (let n = 0; n < rows; n++) target[n] = scales[n]! * own[n]!
+      },
+    },
   }
-}
-
-interface Blocks {
-  readonly rows: number
-  readonly columns: number
-  readonly block: number
-  readonly codes: Uint8Array
-  readonly scales: Float32Array
 }
 
 /** One block of a row: codes from byte `at` on, `target[start..end)` filled. */
 type Unpack = (codes: Uint8Array, at: number, scale: number, target: Float32Array, start: number, end: number) => void
 
-/** Rows of blocks, the last block of a row padded. */
-const blockRows =
-  (codesPerByte: 1 | 2, unpack: Unpack) =>
-  ({ rows, columns, block, codes, scales }: Blocks): QuantisedRows => {
-    const perRow = Math.ceil(columns / block)
-    const blockBytes = block / codesPerByte
-    return {
-      rows,
-      columns,
-      row: (n, target) => {
-        for (let b = 0; b < perRow; b++) {
-          const start = b * block
-          const end = Math.min(start + block, columns)
-          const index = n * perRow + b
-          unpack(codes, index * blockBytes, scales[index]!, target, start, end)
-        }
-      },
-    }
+function inBlocks(rows: number, columns: number, blocks: Blocks): QuantisedRows {
+  const { size, bytes, codes, scales } = blocks
+  const perRow = Math.ceil(columns / size)
+  const unpack = bytes === size ? unpack8 : unpack4
+  return {
+    rows,
+    columns,
+    blocks,
+    row: (n, target) => {
+      for (let b = 0; b < perRow; b++) {
+        const start = b * size
+        const end = Math.min(start + size, columns)
+        const index = n * perRow + b
+        unpack(codes, index * bytes, scales[index]!, target, start, end)
+      }
+    },
   }
+}
 
-/** Zero point 128. */
-const blocks8 = blockRows(1, (codes, at, scale, target, start, end) => {
+const unpack8: Unpack = (codes, at, scale, target, start, end) => {
   for (let k = start; k < end; k++) target[k] = scale * (codes[at + k - start]! - 128)
-})
+}
 
-/** Two codes a byte, the low half first; zero point 8. */
-const blocks4 = blockRows(2, (codes, at, scale, target, start, end) => {
+const unpack4: Unpack = (codes, at, scale, target, start, end) => {
   for (let k = start; k < end; k += 2) {
     const byte = codes[at + ((k - start) >> 1)]!
     target[k] = scale * ((byte & 15) - 8)
     if (k + 1 < end) target[k + 1] = scale * ((byte >> 4) - 8)
   }
-})
+}

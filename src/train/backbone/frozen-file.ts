@@ -14,7 +14,7 @@ import { requireFreeBytes, temporaryBeside } from '../../core/files.js'
 import { type LongOperation, yieldToEventLoop } from '../../core/progress.js'
 import { bytesOf } from '../../core/tensor.js'
 import type { Graph, GraphNode } from '../../graph/index.js'
-import { matrixSize, quantisedRows } from './dequantise.js'
+import { matrixSize, type QuantisedRows, quantisedRows } from './dequantise.js'
 import { backwardMatrix, floatMatrix, forwardMatrix } from './int8-matrices.js'
 
 export type Direction = 'backward' | 'forward'
@@ -80,27 +80,32 @@ export interface FrozenTask {
   readonly model: string
   readonly targets: readonly { readonly direction: Direction; readonly path: string; readonly index: FrozenIndex }[]
   readonly names: readonly string[]
+  /** Shared by all threads: the first of `names` that nobody has begun. */
+  readonly next: Int32Array<SharedArrayBuffer>
 }
 
-/** Makes the matrices of a task; one call of `done` for each node. */
+/** Makes matrices of a task until none is left; one call of `done` for each node. */
 export async function makeMatrices(task: FrozenTask, graph: Graph, done: () => void | Promise<void>): Promise<void> {
   const nodes = new Map(graph.nodes.map((node) => [node.name, node]))
   const files: FileHandle[] = []
   try {
     for (const { path } of task.targets) files.push(await open(path, 'r+'))
-    for (const name of task.names) {
+    let room = new Int8Array()
+    for (let i = claim(task); i < task.names.length; i = claim(task)) {
+      const name = task.names[i]!
       const weight = quantisedRows(graph, nodes.get(name)!)
-      const values = floatMatrix(weight)
-      for (const [i, { direction, index }] of task.targets.entries()) {
+      for (const [t, { direction, index }] of task.targets.entries()) {
         const entry = index[name]
         if (!entry) continue
-        const put = (data: ArrayBufferView, at: number) => files[i]!.write(bytesOf(data), 0, data.byteLength, at)
+        const put = (data: ArrayBufferView, at: number) => files[t]!.write(bytesOf(data), 0, data.byteLength, at)
         if (!entry.scales) {
-          await put(values, entry.offset)
+          await putFloats(weight, (values, at) => put(values, entry.offset + at))
           continue
         }
+        const count = weight.rows * weight.columns
+        if (room.length < count) room = new Int8Array(count)
         const make = direction === 'backward' ? backwardMatrix : forwardMatrix
-        const { codes, scales } = make(values, weight.rows, weight.columns)
+        const { codes, scales } = make(weight, room.subarray(0, count))
         await put(codes, entry.offset)
         await put(scales, entry.scales.offset)
       }
@@ -109,6 +114,19 @@ export async function makeMatrices(task: FrozenTask, graph: Graph, done: () => v
   } finally {
     for (const file of files) await file.close()
   }
+}
+
+const claim = ({ next }: FrozenTask): number => Atomics.add(next, 0, 1)
+
+const FLOATS_AT_ONCE = 2 ** 20
+
+async function putFloats(
+  weight: QuantisedRows,
+  put: (values: Float32Array, at: number) => Promise<unknown>,
+): Promise<void> {
+  const { rows, columns } = weight
+  const count = Math.ceil(FLOATS_AT_ONCE / columns)
+  for (let n = 0; n < rows; n += count) await put(floatMatrix(weight, n, Math.min(count, rows - n)), 4 * n * columns)
 }
 
 /** Threads are worth their start only for models of some size. */
@@ -144,9 +162,9 @@ export async function makeFrozenFiles(
       const file = await open(path, 'wx')
       await file.truncate(size).finally(() => file.close())
     }
-    const names = [...new Set(missing.flatMap(({ index }) => Object.keys(index)))]
     const targets = missing.map(({ direction, path, index }) => ({ direction, path, index }))
-    await inThreads({ model, targets, names }, graph, bytes, options)
+    const next = new Int32Array(new SharedArrayBuffer(4))
+    await inThreads({ model, targets, names: largestFirst(targets), next }, graph, bytes, options)
     for (const { direction, path } of missing) {
       const file = await open(path, 'r+')
       await file.sync().finally(() => file.close())
@@ -157,6 +175,14 @@ export async function makeFrozenFiles(
   } finally {
     for (const { path } of missing) await rm(path, { force: true })
   }
+}
+
+/** So that no thread begins a large one when the others have nothing left. */
+function largestFirst(targets: FrozenTask['targets']): string[] {
+  const sizes = new Map<string, number>()
+  for (const { index } of targets)
+    for (const [name, { rows, columns }] of Object.entries(index)) sizes.set(name, rows * columns)
+  return [...sizes.keys()].sort((a, b) => sizes.get(b)! - sizes.get(a)!)
 }
 
 async function inThreads(
@@ -174,9 +200,7 @@ async function inThreads(
   const threads = Math.min(availableParallelism(), 4)
   // Sources that were not compiled (tests) have no file for a thread to start from.
   if (bytes < THREADED_BYTES || threads < 2 || !existsSync(WORKER)) return makeMatrices(task, graph, done)
-  // Large and small in turn, so that all end at about one time.
-  const shares = Array.from({ length: threads }, (_, i) => task.names.filter((__, n) => n % threads === i))
-  const workers = shares.map((names) => new Worker(WORKER, { workerData: { ...task, names } satisfies FrozenTask }))
+  const workers = Array.from({ length: threads }, () => new Worker(WORKER, { workerData: task }))
   try {
     await Promise.all(workers.map((worker) => finished(worker, done)))
   } finally {

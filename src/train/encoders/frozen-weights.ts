@@ -4,7 +4,7 @@ import { bytesOf } from '../../core/tensor.js'
 import { type Graph, lazyTensor } from '../../graph/index.js'
 import type { FrozenWeights } from '../autodiff/frozen.js'
 import { quantisedRows } from '../backbone/dequantise.js'
-import { backwardMatrix, floatMatrix, type Int8Matrix } from '../backbone/int8-matrices.js'
+import { backwardMatrix, type Int8Matrix } from '../backbone/int8-matrices.js'
 
 /**
  * dy·W in int8, one scale per column of W; forwards, products run as the device runs them. An encoder's matrices are made in
@@ -19,7 +19,7 @@ export function encoderFrozenWeights(graph: Graph): FrozenWeights | undefined {
       const source = quantisedRows(graph, node)
       const { rows, columns } = source
       const matrix = () => {
-        const known = made.get(node.name) ?? backwardMatrix(floatMatrix(source), rows, columns)
+        const known = made.get(node.name) ?? backwardMatrix(source)
         made.set(node.name, known)
         return known
       }
