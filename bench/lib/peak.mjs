@@ -13,10 +13,10 @@ export const PEAK_SHAPES = Object.freeze([
   [257, 5120, 1280],
 ])
 
-/** @returns `measure(macs)`: GFLOP/s of each shape, each repeated until it has done about `macs`; `best`, the largest; `dispose` */
-export async function openPeak(engine) {
+/** @param shapes [rows, inner, columns] each. @returns `measure(macs)`: GFLOP/s of each shape, each repeated until it has done about `macs`; `best`, the largest; `dispose` */
+export async function openPeak(engine, shapes = PEAK_SHAPES) {
   const products = []
-  for (const [rows, inner, columns] of PEAK_SHAPES) {
+  for (const [rows, inner, columns] of shapes) {
     const g = new GraphBuilder('peak')
     const w = g.initializer('w', tensorFrom('float32', [inner, columns], normal(inner * columns)))
     g.output('y', g.op('MatMul', [g.input('x', 'float32', [rows, inner]), w], {}, 'product'))
@@ -38,16 +38,16 @@ export async function openPeak(engine) {
   }
   return {
     async measure(macs) {
-      const shapes = {}
+      const measured = {}
       for (const { name, macs: each, binding } of products) {
         const count = Math.max(1, Math.round(macs / each))
         const { ms, cpuMs } = await timed(async () => {
           for (let i = 0; i < count; i++) await binding.run()
         })
-        shapes[name] = { gflops: rate(count * each, ms), cpuGflops: rate(count * each, cpuMs) }
+        measured[name] = { gflops: rate(count * each, ms), cpuGflops: rate(count * each, cpuMs) }
       }
-      const largest = (key) => Math.max(...Object.values(shapes).map((shape) => shape[key]))
-      return { shapes, gflops: largest('gflops'), cpuGflops: largest('cpuGflops') }
+      const largest = (key) => Math.max(...Object.values(measured).map((shape) => shape[key]))
+      return { shapes: measured, gflops: largest('gflops'), cpuGflops: largest('cpuGflops') }
     },
     dispose() {
       for (const { owned } of products) for (const each of owned) each.dispose()

@@ -5,6 +5,7 @@ import { openEngine } from '../../dist/engine/index.js'
 import { encodeModel } from '../../dist/graph/index.js'
 import { scalarsAt } from '../../dist/train/schedule.js'
 import { StepSession, TrainingState } from '../../dist/train/state.js'
+import { openPeak } from '../lib/peak.mjs'
 import { peakMb, serve } from './child.mjs'
 import { OPTIMISER, storiesBatch, storiesStep } from './stories.mjs'
 
@@ -21,7 +22,7 @@ await serve({
     const state = new TrainingState(engine, parameters, initial)
     const options = { memoryPattern: false, ...(profilePrefix ? { profilePrefix } : {}) }
     const session = await engine.createSession({ bytes: await encodeModel(graph) }, options)
-    open = { abi, session, steps: new StepSession(engine, session, state) }
+    open = { engine, abi, session, steps: new StepSession(engine, session, state) }
     return {
       version: `ONNX Runtime ${engine.version}`,
       loadMs: performance.now() - started,
@@ -40,6 +41,12 @@ await serve({
       losses.push(loss)
     }
     return { ms, losses, peakMb: peakMb() }
+  },
+  /** GFLOP/s of plain products through the same engine, each repeated to about `macs`. */
+  async peak({ shapes, macs }) {
+    open.peak ??= await openPeak(open.engine, shapes)
+    const { shapes: measured } = await open.peak.measure(macs)
+    return Object.fromEntries(Object.entries(measured).map(([name, { gflops }]) => [name, gflops]))
   },
   profile: () => open.session.endProfiling(),
 })

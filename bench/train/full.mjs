@@ -8,13 +8,15 @@ import { fileURLToPath } from 'node:url'
 import { say } from '../lib/say.mjs'
 import { minimum } from '../lib/stats.mjs'
 import { startChild } from './child.mjs'
-import { OPTIMISER, STORIES, storiesTokens, storiesWeights, WEIGHTS_SEED } from './stories.mjs'
+import { OPTIMISER, STEP_SHAPES, STORIES, stepMacs, storiesTokens, storiesWeights, WEIGHTS_SEED } from './stories.mjs'
 
 /** Rows and tokens of a step: the common one, and a small one for those who are slow. */
 const WHOLE = { rows: 8, length: 256 }
 const SMALL = { rows: 2, length: 256 }
 /** Losses of so many steps are compared. */
 const COMPARED = 10
+/** Work of each product that the peak is taken from: about that of the largest. */
+const PEAK_MACS = 2e10
 /** Steps of each contender in a round, after its first. */
 const STEPS = 3
 const TFJS = ['@tensorflow/tfjs@4.22.0', '@tensorflow/tfjs-backend-wasm@4.22.0']
@@ -31,6 +33,8 @@ export const FULL_PROTOCOL = Object.freeze({
   m4: 'one graph: forward, gradients, clipping and AdamW; parameters and moments bound in place; memory pattern off',
   pytorch: 'eager, foreach AdamW, OpenBLAS with OpenMP where installed, malloc that keeps its memory',
   tfjs: 'wasm backend, the small batch only',
+  stepMacs: stepMacs(WHOLE.rows, WHOLE.length),
+  peak: `float32 products [rows×inner×columns] of the step, and a square one, alone: after the steps of each round, ${PEAK_MACS / 1e9} G multiply-accumulates each`,
 })
 
 /** glibc gives large blocks back at once, and PyTorch asks for them again at every step: keep them. */
@@ -82,6 +86,7 @@ async function measure(children, { rounds, data, save }) {
   data.models = {}
   data.losses = {}
   data.rounds = []
+  data.peaks = []
   for (const [name, { child, batch, once }] of children) {
     data.models[name] = { ...(await child.ask('load')), batch }
     const { losses, ms } = await child.ask('train', { count: once ? 2 : COMPARED, ...batch })
@@ -113,6 +118,10 @@ async function measure(children, { rounds, data, save }) {
         peakMb,
       }
     }
+    const peaks = {}
+    for (const name of ['m4', 'pytorch'])
+      peaks[name] = await children.get(name)?.child.ask('peak', { shapes: STEP_SHAPES, macs: PEAK_MACS })
+    data.peaks.push(peaks)
     data.rounds.push(taken)
     save()
     const shown = Object.entries(taken).map(([name, { best }]) => `${name} ${best.toFixed(0)} ms`)

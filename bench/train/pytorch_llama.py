@@ -108,6 +108,20 @@ class Trainer:
             self.step += 1
         return {"ms": ms, "losses": losses, "peakMb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
+    def peak(self, shapes, macs):
+        """GFLOP/s of plain products into memory that is there, each repeated to about `macs`."""
+        found = {}
+        for rows, inner, columns in shapes:
+            x, w, y = torch.randn(rows, inner), torch.randn(inner, columns), torch.empty(rows, columns)
+            count = max(1, round(macs / (rows * inner * columns)))
+            torch.matmul(x, w, out=y)
+            started = time.perf_counter()
+            for _ in range(count):
+                torch.matmul(x, w, out=y)
+            seconds = time.perf_counter() - started
+            found[f"{rows}×{inner}×{columns}"] = 2 * count * rows * inner * columns / seconds / 1e9
+        return found
+
 
 trainer = Trainer()
 for line in sys.stdin:

@@ -29,7 +29,8 @@ function quietness({ threads }, data) {
 
 const stepMs = (taken) => median(taken.ms)
 
-function fullPart({ rounds, models, agreement }, { model, compared, steps, m4, pytorch, tfjs }) {
+function fullPart({ rounds, peaks, models, agreement }, protocol) {
+  const { model, compared, steps, m4, pytorch, tfjs } = protocol
   const rows = Object.keys(models).map((name) => {
     const own = rounds.map((round) => round[name]).filter(Boolean)
     const { batch, version } = models[name]
@@ -59,7 +60,47 @@ function fullPart({ rounds, models, agreement }, { model, compared, steps, m4, p
     `### Full training\n\n${model}. ${rounds.length} rounds: ${steps}. m4: ${m4}. PyTorch: ${pytorch}. TensorFlow.js: ${tfjs}. Losses of the first ${compared} steps are compared.`,
     table(['', 'runtime', 'batch', 'ms a step', 'tokens/s', 'peak MB'], rows),
     ...(ratios.length ? [table(['compared', 'value'], ratios)] : []),
+    ...(peaks?.length ? [boundPart({ rounds, peaks }, protocol)] : []),
   ].join('\n\n')
+}
+
+/** What the processor itself allows: no trainer is faster than its products. */
+function boundPart({ rounds, peaks }, { stepMacs, peak }) {
+  const engines = Object.keys(peaks[0])
+  const shapes = Object.keys(peaks[0][engines[0]])
+  const rows = engines.map((engine) => [
+    engine,
+    ...shapes.map((shape) => {
+      const rates = peaks.map((round) => round[engine][shape])
+      return `${median(rates).toFixed(0)} (${Math.max(...rates).toFixed(0)})`
+    }),
+  ])
+  const { gflop, floorMs, share, highest } = bound({ rounds, peaks }, stepMacs)
+  const facts = [
+    ['products of a step', `${gflop.toFixed(0)} GFLOP`],
+    ['the least time for them, at the highest rate of the round', `${floorMs.toFixed(0)} ms`],
+    ['share of that rate that a whole step of m4 reaches', `${(100 * share).toFixed(0)} %`],
+  ]
+  if (highest !== undefined)
+    facts.push(['the highest speed, any trainer / PyTorch, on this processor', `${highest.toFixed(2)} times`])
+  return [
+    `What any trainer can reach here. Peak: ${peak}; GFLOP/s. Two operations a multiply-accumulate, masked scores left out; what is not a product counts as nothing.`,
+    table(['', ...shapes], rows),
+    table(['bound', 'value'], facts),
+  ].join('\n\n')
+}
+
+/** By round, since the machine's speed changes: the best product of any engine is the peak. */
+function bound({ rounds, peaks }, stepMacs) {
+  const gflop = (2 * stepMacs) / 1e9
+  const floors = peaks.map((round) => (1000 * gflop) / Math.max(...Object.values(round).flatMap(Object.values)))
+  const over = (name) => median(rounds.map((round, i) => stepMs(round[name]) / floors[i]))
+  return {
+    gflop,
+    floorMs: median(floors),
+    share: 1 / over('m4'),
+    highest: rounds[0].pytorch ? over('pytorch') : undefined,
+  }
 }
 
 const sameLosses = ({ steps, largest }) =>
@@ -118,10 +159,13 @@ function gradientsPart({ losses, cosines }, { model, text, adapter, fp32, source
 }
 
 /** Lines for the README: what, compared, number. */
-export function trainRows({ data: { full, lora, start, gradients } }) {
+export function trainRows({ protocol, data: { full, lora, start, gradients } }) {
   const rows = []
   if (full?.models?.pytorch && full.rounds?.length) {
-    const numbers = `${fasterThanPyTorch(full.rounds).toFixed(2)}, ${memoryRatio(full.rounds).toFixed(2)}`
+    const speed = fasterThanPyTorch(full.rounds).toFixed(2)
+    const most = full.peaks ? bound(full, protocol.parts.full.stepMacs).highest : undefined
+    const limit = most === undefined ? '' : ` (the processor allows ${most.toFixed(2)})`
+    const numbers = `${speed}${limit}, ${memoryRatio(full.rounds).toFixed(2)}`
     rows.push(['training in full, 15 M LLaMA (random weights)', 'speed and peak memory, m4 / PyTorch', numbers])
   }
   if (lora?.rounds?.[0]?.int8 && lora.rounds[0].fp32) {

@@ -60,6 +60,26 @@ export function storiesStep(kind) {
   return { graph: stepGraph(`stories.${kind}`, parameters, program, kind), parameters, abi }
 }
 
+/** [rows, inner, columns] of products of a step of 2048 tokens, the head’s first; and a square one, that the cache likes best. */
+export const STEP_SHAPES = Object.freeze([
+  [2048, STORIES.width, STORIES.vocabulary],
+  [2048, STORIES.width, STORIES.feedForward],
+  [1024, 1024, 1024],
+])
+
+/**
+ * The products that no trainer can do without, in multiply-accumulates: forwards, and the gradients of both factors, are one each.
+ * A layer has 4 C² + 3 C F weights; the head sees every token but a row's last. Attention: scores and mixing, 2 products forwards
+ * and 4 backwards of T/2 · C a token, what is masked left out.
+ */
+export function stepMacs(rows, length) {
+  const { width: C, feedForward: F, layers, vocabulary } = STORIES
+  const linear = 3 * layers * (4 * C ** 2 + 3 * C * F) * rows * length
+  const head = 3 * C * vocabulary * rows * (length - 1)
+  const attention = 6 * layers * (length / 2) * C * rows * length
+  return linear + head + attention
+}
+
 /** Token ids of step `step`, [rows][length]; frequencies fall as in text (log-uniform), so that there is something to learn. */
 export function storiesTokens(step, rows, length) {
   const next = randomSource(1000 + step)

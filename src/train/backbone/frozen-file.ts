@@ -156,24 +156,48 @@ export async function makeFrozenFiles(
   const doing = 'Making the matrices of training'
   const bytes = missing.reduce((sum, each) => sum + each.bytes, 0)
   await requireFreeBytes(folder, bytes * 1.05, doing)
+  const files: FileHandle[] = []
   try {
     await mkdir(folder, { recursive: true })
     for (const { path, bytes: size } of missing) {
       const file = await open(path, 'wx')
-      await file.truncate(size).finally(() => file.close())
+      files.push(file)
+      await file.truncate(size)
     }
     const targets = missing.map(({ direction, path, index }) => ({ direction, path, index }))
     const next = new Int32Array(new SharedArrayBuffer(4))
-    await inThreads({ model, targets, names: largestFirst(targets), next }, graph, bytes, options)
-    for (const { direction, path } of missing) {
-      const file = await open(path, 'r+')
-      await file.sync().finally(() => file.close())
-      await rename(path, join(folder, dataName(direction)))
-    }
+    const disk = flushing(files)
+    await inThreads({ model, targets, names: largestFirst(targets), next }, graph, bytes, disk.begin, options)
+    await disk.finish()
+    for (const file of files.splice(0)) await file.close()
+    for (const { direction, path } of missing) await rename(path, join(folder, dataName(direction)))
   } catch (error) {
     throw wrapSystemError(error, doing)
   } finally {
+    for (const file of files) await file.close()
     for (const { path } of missing) await rm(path, { force: true })
+  }
+}
+
+/** The disk works while matrices are made: little is left to wait for at the end. */
+function flushing(files: readonly FileHandle[]): { begin(): void; finish(): Promise<void> } {
+  let isBusy = false
+  let all: Promise<unknown> = Promise.resolve()
+  const flush = () => Promise.all(files.map((file) => file.sync()))
+  return {
+    begin: () => {
+      if (isBusy) return
+      isBusy = true
+      all = all.then(flush).finally(() => {
+        isBusy = false
+      })
+      // A failure is told once for a file: it stays in `all` until the end.
+      all.catch(() => undefined)
+    },
+    finish: async () => {
+      await all
+      await flush()
+    },
   }
 }
 
@@ -189,10 +213,12 @@ async function inThreads(
   task: FrozenTask,
   graph: Graph,
   bytes: number,
+  onMade: () => void,
   { onProgress, signal }: LongOperation,
 ): Promise<void> {
   let count = 0
   const done = async () => {
+    onMade()
     onProgress?.({ task: 'matrices of training', done: ++count, total: task.names.length, unit: 'items' })
     await yieldToEventLoop()
     throwIfAborted(signal)
