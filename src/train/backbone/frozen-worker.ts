@@ -1,8 +1,8 @@
-/** A thread of frozen-file.ts: reads the graph for itself, makes its share of the matrices. */
+/** A thread of frozen-file.ts: reads the graph for itself, makes matrices until none is left. */
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { wrapSystemError } from '../../core/errors.js'
-import { type FrozenTask, makeMatrices } from './frozen-file.js'
+import { type FrozenTask, makeMatrices } from './frozen-task.js'
 import { readGraph } from './read-graph.js'
 
 const task = workerData as FrozenTask
