@@ -1,5 +1,5 @@
 /**
- * The inner loops of requantisation: four to sixteen weights at once, where JavaScript does one (six times slower in all).
+ * The inner loops of requantisation: four to sixteen weights at once, where JavaScript does one.
  * Addresses are bytes of the memory. Rows end at `end`, rounded up to LANES weights: what lies behind a row is written too.
  */
 
