@@ -113,6 +113,12 @@ describe('train', () => {
     expect(prompt.code).toBe(0)
     expect(prompt.stderr).toMatch(/step 3 of 3 {2}loss \d/)
     expect(prompt.stdout).toMatch(/^steps +3 of 3, all steps done/m)
+    const own = await train('--out', at('own'), '--parts', 'q:4:12,v', '--rs-lora', '--steps', '2', '--quiet')
+    expect(own.code).toBe(0)
+    const { stdout } = await m4fm('adapter', 'inspect', at('own'), '--image', IMAGE)
+    expect(stdout).toMatch(/self_attn\.q_proj of 2 layers: rank 4, alpha 12, scale 6$/m)
+    expect(stdout).toMatch(/self_attn\.v_proj of 2 layers: rank 8, alpha 16, scale 5\.657$/m)
+    expect(stdout).toMatch(/^fit +same/m)
   })
 
   test('Ctrl-C keeps a checkpoint and says how to go on; the same command ends as if nothing had been', async () => {
@@ -163,6 +169,7 @@ describe('train', () => {
       [['--data', at('reviews.csv'), '--out', at('x'), '--steps', '0'], 2, 'USAGE'],
       [['--data', at('reviews.csv'), '--out', at('x'), '--kind', 'lroa'], 2, 'UNKNOWN_NAME'],
       [['--data', at('reviews.csv'), '--out', at('x'), '--template', 'no place'], 2, 'INVALID_REQUEST'],
+      [['--data', at('reviews.csv'), '--out', at('x'), '--parts', 'q:16:x'], 2, 'INVALID_REQUEST'],
       [['--data', at('reviews.csv'), '--out', at('x'), '--image', 'nowhere'], 3, 'FILE_NOT_FOUND'],
     ]
     for (const [words, code, name] of cases) {

@@ -1,6 +1,7 @@
 /** `adapter_config.json` of Hugging Face PEFT (huggingface/peft src/peft/tuners/{lora,prompt_tuning,prefix_tuning}/config.py). */
 
 import { M4Error } from '../core/errors.js'
+import { loraScale } from './trained.js'
 
 export type PeftType = 'LORA' | 'PROMPT_TUNING' | 'PREFIX_TUNING'
 const PEFT_TYPES: readonly PeftType[] = ['LORA', 'PROMPT_TUNING', 'PREFIX_TUNING']
@@ -11,8 +12,8 @@ export interface PeftConfig {
   readonly virtualTokens: number | undefined
   /** Names (or one pattern) of the modules that were adapted, as the file lists them. */
   readonly targets: readonly string[]
-  /** Rank and scale of a module such as `model.layers.0.self_attn.q_proj`. */
-  readonly lora: (module: string) => { readonly rank: number; readonly scale: number }
+  /** Rank, alpha and scale of a module such as `model.layers.0.self_attn.q_proj`. */
+  readonly lora: (module: string) => { readonly rank: number; readonly alpha: number; readonly scale: number }
 }
 
 /** Fields that change what the adapter computes in ways that the graphs do not have, with the value that means "not used". */
@@ -64,7 +65,7 @@ export function parsePeftConfig(path: string, text: string): PeftConfig {
     type: type as PeftType,
     virtualTokens: type === 'LORA' ? undefined : positive('num_virtual_tokens'),
     targets: typeof targets === 'string' ? [targets] : Array.isArray(targets) ? targets.map(String) : [],
-    lora: type === 'LORA' ? loraFacts(config, positive('r'), invalid) : () => ({ rank: 0, scale: 0 }),
+    lora: type === 'LORA' ? loraFacts(config, positive('r'), invalid) : () => ({ rank: 0, alpha: 0, scale: 0 }),
   }
 }
 
@@ -86,8 +87,8 @@ function loraFacts(
   r: number,
   invalid: (what: string) => M4Error,
 ): PeftConfig['lora'] {
-  const alpha = config.lora_alpha ?? 8
-  if (typeof alpha !== 'number' || !Number.isFinite(alpha)) throw invalid('"lora_alpha" must be a number.')
+  const common = config.lora_alpha ?? 8
+  if (typeof common !== 'number' || !Number.isFinite(common)) throw invalid('"lora_alpha" must be a number.')
   const pattern = (key: string): readonly (readonly [RegExp, number])[] => {
     const table = config[key] ?? {}
     if (typeof table !== 'object') throw invalid(`"${key}" must be an object.`)
@@ -107,6 +108,7 @@ function loraFacts(
   const stabilised = config.use_rslora === true
   return (module) => {
     const rank = lookUp(ranks, module, r)
-    return { rank, scale: lookUp(alphas, module, alpha) / (stabilised ? Math.sqrt(rank) : rank) }
+    const alpha = lookUp(alphas, module, common)
+    return { rank, alpha, scale: loraScale({ rank, alpha }, stabilised) }
   }
 }

@@ -8,7 +8,10 @@ const ADAPTER = 'name of an installed one, or the folder of a package or of PEFT
 /** What both `train` and `few-shot` take. */
 const RECIPE: readonly OptionSpec[] = [
   { flags: '--kind <kind>', about: 'texts: lora (default), prompt or prefix; pictures, sounds and motion: head' },
-  { flags: '--parts <q,v,…>', about: 'lora: parts of the base, with a rank of their own as in q:16 (default q,v)' },
+  {
+    flags: '--parts <q,v,…>',
+    about: 'lora: parts of the base, with a rank of their own as in q:16, and an alpha as in q:16:32 (default q,v)',
+  },
   { flags: '--rank <r>', about: 'lora: rank (default 8)' },
   { flags: '--alpha <x>', about: 'lora: alpha (default twice the rank)' },
   { flags: '--rs-lora', about: 'lora: scale alpha/√rank instead of alpha/rank' },

@@ -47,12 +47,14 @@ export function manifestRows(manifest: AdapterManifest): string[][] {
   ]
 }
 
+const rounded = (values: readonly number[]) => values.map((value) => Number(value.toPrecision(4))).join(', ')
+
 /** The tensors: where LoRA attaches, how many virtual tokens. */
 export function tensorRows({ places, tokens, parameters, types }: TensorFacts): string[][] {
   return [
-    ...places.map(({ module, layers, ranks, scales }, i) => [
+    ...places.map(({ module, layers, ranks, alphas, scales }, i) => [
       i === 0 ? 'places' : '',
-      `${module} of ${plural(layers, 'layer')}: rank ${ranks.join(', ')}, scale ${scales.map((scale) => Number(scale.toPrecision(4))).join(', ')}`,
+      `${module} of ${plural(layers, 'layer')}: rank ${ranks.join(', ')}, alpha ${rounded(alphas)}, scale ${rounded(scales)}`,
     ]),
     ...(tokens === undefined ? [] : [['tokens', plural(tokens, 'virtual token')]]),
     ['parameters', `${parameters} (${types.join(', ')})`],

@@ -23,6 +23,7 @@ export interface PlaceFacts {
   readonly layers: number
   /** All that occur, rising. */
   readonly ranks: readonly number[]
+  readonly alphas: readonly number[]
   readonly scales: readonly number[]
 }
 
@@ -35,20 +36,22 @@ export async function peftFacts(folder: string): Promise<TensorFacts> {
   using owned = checkpoint
   const counted = countTensors(owned.tensors.values())
   if (config.type !== 'LORA') return { kind: KINDS[config.type], places: [], tokens: config.virtualTokens!, ...counted }
-  const modules = new Map<string, { readonly ranks: Set<number>; readonly scales: Set<number>; layers: number }>()
+  const modules = new Map<string, { ranks: Set<number>; alphas: Set<number>; scales: Set<number>; layers: number }>()
   for (const { label, rank, scale, a } of loraCandidates(owned.tensors.values(), config.lora).candidates.values()) {
     const module = label.replace(/^.*layers\.\d+\./, '')
-    const found = modules.get(module) ?? { ranks: new Set(), scales: new Set(), layers: 0 }
+    const found = modules.get(module) ?? { ranks: new Set(), alphas: new Set(), scales: new Set(), layers: 0 }
     modules.set(module, found)
     found.ranks.add(rank ?? a?.dims[0] ?? 0)
+    found.alphas.add(config.lora(label).alpha)
     found.scales.add(scale)
     found.layers++
   }
   const rising = (values: Set<number>) => [...values].sort((x, y) => x - y)
-  const places = [...modules].map(([module, { ranks, scales, layers }]) => ({
+  const places = [...modules].map(([module, { ranks, alphas, scales, layers }]) => ({
     module,
     layers,
     ranks: rising(ranks),
+    alphas: rising(alphas),
     scales: rising(scales),
   }))
   return { kind: 'lora', places, ...counted }

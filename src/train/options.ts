@@ -9,7 +9,7 @@ export type AdapterKind = (typeof ADAPTER_KINDS)[number]
 export interface TrainOptions {
   /** What is trained. Default `lora` for text; `head` for pictures, sound and motion. */
   readonly kind?: AdapterKind
-  /** LoRA: parts of the base, `q`, `v`, … or with a rank of their own, `q:16`. Default q and v. */
+  /** LoRA: parts of the base, `q`, `v`, … with a rank of their own, `q:16`, and an alpha, `q:16:32`. Default q and v. */
   readonly parts?: readonly string[]
   /** LoRA rank. Default 8. */
   readonly rank?: number

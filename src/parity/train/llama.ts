@@ -126,8 +126,8 @@ function usableOrInitial({ folder }: ParityCase, abi: Abi): AdapterTensors {
 
 /** The parts of each packed site, their scale taken out of B again. */
 function loraSubject({ config }: ParityCase, abi: Abi, adapter: AdapterTensors): Subject {
-  const rank = Number(config.r)
-  const scale = Number(config.lora_alpha) / rank
+  const [rank, alpha] = [Number(config.r), Number(config.lora_alpha)]
+  const scale = alpha / rank
   const targets = (config.target_modules as string[]).map((name) => name.replace('_proj', ''))
   const places: LoraPlace[] = []
   const initial = new Map<string, Float32Array>()
@@ -139,7 +139,7 @@ function loraSubject({ config }: ParityCase, abi: Abi, adapter: AdapterTensors):
       let [firstRank, firstColumn] = [0, 0]
       for (const { name, out } of parts) {
         if (targets.includes(name)) {
-          const place = { layer, site, part: name, rank, scale }
+          const place = { layer, site, part: name, rank, alpha }
           places.push(place)
           const [rows, columns] = [firstRank, firstColumn]
           const a = Float32Array.from(
@@ -157,7 +157,7 @@ function loraSubject({ config }: ParityCase, abi: Abi, adapter: AdapterTensors):
         firstColumn += out
       }
     }
-  return { trained: { kind: 'lora', places }, initial }
+  return { trained: { kind: 'lora', rsLora: false, places }, initial }
 }
 
 const batchShape = (trained: Trained, { kvHeads, headWidth }: Abi): BatchShape => ({

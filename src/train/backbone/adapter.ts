@@ -1,6 +1,6 @@
 /** Trained parameters of the backbone: where they attach, how they begin, and the adapter that they make. */
 
-import { type LoraPartName, loraScale, type TrainedAdapter } from '../../adapters/trained.js'
+import type { LoraPartName, TrainedAdapter } from '../../adapters/trained.js'
 import { M4Error, unknownName } from '../../core/errors.js'
 import { sourceHeadRow } from '../../core/heads.js'
 import { normalSource, randomSource } from '../../core/random.js'
@@ -9,24 +9,22 @@ import { type LoraPlace, loraName, type Trained, trainedShapes } from './program
 
 export interface AdapterOptions {
   readonly kind: 'lora' | 'prompt' | 'prefix'
-  /** LoRA: parts of the ABI, e.g. `['q', 'v']`, or with a rank of their own: `['q:4', 'v:16']`. */
+  /** LoRA: parts of the ABI, e.g. `['q', 'v']`; with a rank of their own, `['q:4', 'v:16']`; with an alpha too, `['q:16:32']`. */
   readonly parts: readonly string[]
   readonly rank: number
-  /** Default 2 · rank of each part. */
+  /** Of parts without one of their own. Default 2 · rank of each part. */
   readonly alpha?: number | undefined
   readonly rsLora: boolean
   /** Prompt and prefix tuning. */
   readonly tokens: number
 }
 
-interface PartChoice {
-  readonly site: string
-  readonly part: string
-  readonly rank: number
-  readonly alpha: number
-}
+type PartChoice = Omit<LoraPlace, 'layer'>
 
-/** @throws M4Error `UNKNOWN_NAME` for a part that the base has not, `INVALID_REQUEST` for ranks and lengths that make no sense */
+/** `q`, `q:16` or `q:16:32`: a part, its rank, its alpha. */
+const PART = /^([^:]+)(?::(\d+)(?::(\d+|\d*\.\d+))?)?$/
+
+/** @throws M4Error `UNKNOWN_NAME` for a part that the base has not, `INVALID_REQUEST` for ranks, alphas and lengths that make no sense */
 export function trainedOf(abi: Abi, options: AdapterOptions): Trained {
   if (options.kind !== 'lora') {
     if (!Number.isInteger(options.tokens) || options.tokens < 1 || options.tokens > 512)
@@ -35,34 +33,36 @@ export function trainedOf(abi: Abi, options: AdapterOptions): Trained {
   }
   const choices = partChoices(abi, options)
   const places = Array.from({ length: abi.layers }, (_, layer) =>
-    choices.map(
-      ({ site, part, rank, alpha }): LoraPlace => ({
-        layer,
-        site,
-        part,
-        rank,
-        scale: loraScale({ rank, alpha }, options.rsLora),
-      }),
-    ),
+    choices.map((choice): LoraPlace => ({ layer, ...choice })),
   ).flat()
-  return { kind: 'lora', places }
+  return { kind: 'lora', rsLora: options.rsLora, places }
 }
 
-function partChoices(abi: Abi, { parts, rank, alpha, rsLora: _ }: AdapterOptions): PartChoice[] {
+function partChoices(abi: Abi, options: Pick<AdapterOptions, 'parts' | 'rank' | 'alpha'>): PartChoice[] {
   const known = new Map(
     Object.entries(abi.sites).flatMap(([site, facts]) => facts.parts.map(({ name }) => [name, site] as const)),
   )
   const seen = new Set<string>()
-  const choices = parts.map((text): PartChoice => {
-    const [part = '', own] = text.split(':')
+  const choices = options.parts.map((text): PartChoice => {
+    const [matched, part = '', ownRank, ownAlpha] = PART.exec(text) ?? []
+    if (matched === undefined)
+      throw new M4Error('INVALID_REQUEST', `LoRA part "${text}": expected a part, its rank, its alpha.`, {
+        hint: 'For example q, q:16 or q:16:32.',
+        details: { part: text },
+      })
     const site = known.get(part)
     if (!site) throw unknownName('LoRA part of this base', part, known.keys())
-    const ownRank = own === undefined ? rank : Number(own)
-    if (!Number.isInteger(ownRank) || ownRank < 1 || ownRank > 256)
-      throw new M4Error('INVALID_REQUEST', `Rank of ${part}: expected 1 to 256, got ${own ?? rank}.`)
+    const rank = ownRank === undefined ? options.rank : Number(ownRank)
+    if (!Number.isInteger(rank) || rank < 1 || rank > 256)
+      throw new M4Error('INVALID_REQUEST', `Rank of ${part}: expected 1 to 256, got ${rank}.`)
+    const alpha = ownAlpha === undefined ? (options.alpha ?? 2 * rank) : Number(ownAlpha)
+    if (!(Number.isFinite(alpha) && alpha > 0))
+      throw new M4Error('INVALID_REQUEST', `Alpha of ${part}: expected a number above 0, got ${alpha}.`, {
+        hint: 'The scale of a LoRA is alpha/rank: at 0 it changes nothing.',
+      })
     if (seen.has(part)) throw new M4Error('INVALID_REQUEST', `The part ${part} is named twice.`)
     seen.add(part)
-    return { site, part, rank: ownRank, alpha: alpha ?? 2 * ownRank }
+    return { site, part, rank, alpha }
   })
   if (!choices.length)
     throw new M4Error('INVALID_REQUEST', 'LoRA needs at least one part.', {
@@ -136,12 +136,7 @@ function normals(count: number, seed: number, deviation: number): Float32Array {
 }
 
 /** The parameters as adapters know them. `tensor` gives the values of a parameter. */
-export function trainedAdapter(
-  abi: Abi,
-  trained: Trained,
-  options: Pick<AdapterOptions, 'alpha' | 'rsLora'>,
-  tensor: (name: string) => Float32Array,
-): TrainedAdapter {
+export function trainedAdapter(abi: Abi, trained: Trained, tensor: (name: string) => Float32Array): TrainedAdapter {
   if (trained.kind === 'prompt') return { kind: 'prompt', tokens: trained.tokens, embeddings: tensor('prompt').slice() }
   if (trained.kind === 'prefix') {
     const layers = Array.from({ length: abi.layers }, (_, l) => ({
@@ -152,13 +147,10 @@ export function trainedAdapter(
   }
   if (trained.kind === 'full') throw new M4Error('USAGE', 'A model trained in full is no adapter.')
   const parts = trained.places.map((place) => ({
-    layer: place.layer,
-    site: place.site,
+    ...place,
     part: place.part as LoraPartName,
-    rank: place.rank,
-    alpha: options.alpha ?? 2 * place.rank,
     a: tensor(loraName(abi, place, 'A')).slice(),
     b: tensor(loraName(abi, place, 'B')).slice(),
   }))
-  return { kind: 'lora', rsLora: options.rsLora, parts }
+  return { kind: 'lora', rsLora: trained.rsLora, parts }
 }

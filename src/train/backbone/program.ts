@@ -10,6 +10,7 @@
  *   outputs  loss
  */
 
+import { loraScale } from '../../adapters/trained.js'
 import type { Abi } from '../../firmware/manifest.js'
 import { type Graph, type GraphNode, type Scope, type Value, withoutZeros } from '../../graph/index.js'
 import { differentiable, type FrozenWeights } from '../autodiff/frozen.js'
@@ -26,19 +27,19 @@ export interface BackboneGraphs {
   readonly decode: Graph
 }
 
-/** One trained pair: y += scale · x·A·B with A [in, r], B [r, out]. */
+/** One trained pair: y += scale · x·A·B with A [in, r], B [r, out]; the scale is that of `loraScale`. */
 export interface LoraPlace {
   readonly layer: number
   readonly site: string
   readonly part: string
   readonly rank: number
-  readonly scale: number
+  readonly alpha: number
 }
 
 export type Trained =
   /** Nothing of an adapter: the model itself, or a projection alone (see `BackboneProgramOptions`). */
   | { readonly kind: 'full' }
-  | { readonly kind: 'lora'; readonly places: readonly LoraPlace[] }
+  | { readonly kind: 'lora'; readonly rsLora: boolean; readonly places: readonly LoraPlace[] }
   | { readonly kind: 'prompt'; readonly tokens: number }
   | { readonly kind: 'prefix'; readonly tokens: number }
 
@@ -119,7 +120,7 @@ export function backboneProgram(
       ['total_sequence_length', g.input('total', 'int32', [])],
       ['logit_idx', g.input('positions', 'int64', ['N'])],
       ...pastValues(tape, abi, trained, parameter, ids),
-      ...(trained.kind === 'lora' ? loraValues(g.scope('packed'), abi, trained.places, parameter) : []),
+      ...(trained.kind === 'lora' ? loraValues(g.scope('packed'), abi, trained, parameter) : []),
     ])
     // A head that is trained is one with its loss; a frozen one is run as it is.
     const head = decodeFull?.values.get(HEAD_WEIGHT)
@@ -211,7 +212,7 @@ function pastValues(
 function loraValues(
   scope: Scope,
   abi: Abi,
-  places: readonly LoraPlace[],
+  { places, rsLora }: Extract<Trained, { kind: 'lora' }>,
   parameter: (name: string) => Value,
 ): [string, Value][] {
   const bySite = new Map<string, LoraPlace[]>()
@@ -222,7 +223,7 @@ function loraValues(
     const ordered = parts.flatMap(({ name }) => group.filter(({ part }) => part === name))
     const a = ordered.map((place) => parameter(loraName(abi, place, 'A')))
     const b = ordered.map((place) => {
-      const scaled = scope.op('Mul', [parameter(loraName(abi, place, 'B')), scope.float32(place.scale)])
+      const scaled = scope.op('Mul', [parameter(loraName(abi, place, 'B')), scope.float32(loraScale(place, rsLora))])
       const before = parts
         .slice(
           0,

@@ -90,14 +90,16 @@ export async function openTextCourse(request: TrainRequest, sides: Sides, say: S
         say(
           warning('truncated', `${cut} samples were longer than the limit of tokens: their texts were cut behind it.`),
         )
-      const adapter = trainedAdapter(abi, trained, options, (name) => result.parameters.get(name)!)
+      const adapter = trainedAdapter(abi, trained, (name) => result.parameters.get(name)!)
       return finishText(request, plan, encoder, adapter, evaluation, say)
     },
   }
 }
 
-const smaller = ({ kind, rank, tokens }: ResolvedOptions, share: number): string => {
+const smaller = ({ kind, rank, parts, tokens }: ResolvedOptions, share: number): string => {
   const fitting = (size: number) => Math.max(1, Math.floor(size * share))
+  if (kind === 'lora' && parts.some((part) => part.includes(':')))
+    return `${fitting(100)} % of the ranks of --parts fit, or twice that with --dtype float16.`
   return kind === 'lora'
     ? `Rank ${fitting(rank)} fits, or --dtype float16 at rank ${fitting(2 * rank)}.`
     : `${fitting(tokens)} tokens fit.`
