@@ -3,26 +3,17 @@
  *
  *   m4fm.json          head: type, in, out, labels · base.module: whose vectors it reads · base.abi: `featureAbi`
  *   head.safetensors   layers.0.weight [out, in], layers.0.bias [out], layers.1.weight, …; ReLU between layers
- *
- * The file of tensors is read here: this room may not use that of checkpoints, and a device needs two dtypes of it only.
- * @reference huggingface/safetensors README, "Format"
  */
 
 import { type AdapterFinding, finding } from '../adapters/findings.js'
+import { type HeadTensor, readHeadTensors } from '../adapters/head-tensors.js'
 import { readPackageFiles } from '../adapters/package.js'
 import { type AdapterManifest, HEAD_FILE } from '../adapters/package-manifest.js'
-import { elementCount, formatDims } from '../core/dims.js'
-import { type DType, toFloat32 } from '../core/dtypes.js'
+import { formatDims } from '../core/dims.js'
 import { M4Error, unknownName } from '../core/errors.js'
 import { sha256Hex } from '../core/hash.js'
-import { viewAs } from '../core/tensor.js'
 import { canonicalJson, type Manifest, ROLES, type Role } from '../firmware/manifest.js'
 import { HEAD_TYPES, type HeadAdapter, type HeadLayer, type HeadType } from './class-head.js'
-
-export interface HeadTensor {
-  readonly dims: readonly number[]
-  readonly data: Float32Array
-}
 
 export interface ReadHead {
   readonly adapter: HeadAdapter
@@ -61,7 +52,7 @@ export async function readHeadAdapter(
       hint: 'It is served by the backbone.',
       details: { path, kind: manifest.kind },
     })
-  const tensors = headTensors(contents.get(HEAD_FILE)!, `${path}, ${HEAD_FILE}`)
+  const tensors = readHeadTensors(contents.get(HEAD_FILE)!, `${path}, ${HEAD_FILE}`)
   const { findings, ...read } = headAdapter(manifest, tensors)
   return { ...read, manifest, digest, findings: [...findings, ...(image ? baseFindings(manifest, image) : [])] }
 }
@@ -175,48 +166,3 @@ function readLayers(
     if (!used.has(name)) say('unknown-tensor', `${name} is no part of a head of ${layers.length} layers.`, name)
   return { layers, matched: used.size }
 }
-
-const DTYPES: Readonly<Record<string, DType>> = Object.freeze({ F32: 'float32', F16: 'float16' })
-
-/**
- * Tensors of a safetensors file in memory, as float32.
- * @throws M4Error `FORMAT_INVALID` naming what is wrong, `FORMAT_UNSUPPORTED` for other dtypes than F32 and F16
- */
-export function headTensors(bytes: Uint8Array, name: string): Map<string, HeadTensor> {
-  const invalid = (what: string) =>
-    new M4Error('FORMAT_INVALID', `${name}: ${what}.`, { hint: 'Get the adapter again from where it came.' })
-  if (bytes.length < 8) throw invalid(`expected a safetensors file, got ${bytes.length} bytes`)
-  const headerBytes = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true))
-  if (!(headerBytes <= bytes.length - 8)) throw invalid(`the header has ${headerBytes} bytes, the file ${bytes.length}`)
-  const start = 8 + headerBytes
-  let header: unknown
-  try {
-    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(8, start)))
-  } catch {
-    throw invalid('the header is not JSON')
-  }
-  if (typeof header !== 'object' || header === null || Array.isArray(header)) throw invalid('the header is no object')
-  const entries = Object.entries(header).filter(([tensor]) => tensor !== '__metadata__')
-  return new Map(
-    entries.map(([tensor, value]) => {
-      const { dtype, shape, data_offsets: offsets } = (value ?? {}) as Record<string, unknown>
-      if (!isSizes(shape) || !isSizes(offsets) || offsets.length !== 2)
-        throw invalid(`"${tensor}" has no valid shape or place`)
-      const type = Object.hasOwn(DTYPES, String(dtype)) ? DTYPES[String(dtype)] : undefined
-      if (!type)
-        throw new M4Error('FORMAT_UNSUPPORTED', `${name}: "${tensor}" is ${dtype}, expected F32 or F16.`, {
-          hint: 'Store the head as float32.',
-        })
-      const [begin, end] = offsets as [number, number]
-      const expected = elementCount(shape) * (type === 'float32' ? 4 : 2)
-      if (end - begin !== expected || start + end > bytes.length)
-        throw invalid(`"${tensor}" takes bytes ${begin} to ${end}, expected ${expected} within ${bytes.length - start}`)
-      // Copied: a view would keep the whole package in memory, and floats must be aligned.
-      const data = toFloat32(type, viewAs(type, bytes.slice(start + begin, start + end)))
-      return [tensor, { dims: shape, data }]
-    }),
-  )
-}
-
-const isSizes = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0)
