@@ -348,7 +348,7 @@ describe('bad input', () => {
       weights: 'pretrained',
       abi: { ...image.manifest.abi, id: 'abi-0000000000000000' },
     } as const
-    const answer = await revalidateAdapter({ adapter: report.out, image: { ...image, manifest }, engine })
+    const answer = await revalidateAdapter({ adapter: report.out, image: { ...image, manifest }, engine, home: folder })
     expect(answer).toMatchObject({ verdict: 'refuse', evaluation: undefined })
     expect(answer.reason).toContain('abi-0000000000000000')
   })

@@ -26,6 +26,7 @@ export {
   EVAL_FILE,
   HEAD_FILE,
   isAdapterName,
+  type MetricRecord,
   PACKAGE_FILE,
   type PackageKind,
   type PackageSignature,
@@ -66,4 +67,12 @@ export {
   type TrainedPrompt,
 } from './trained.js'
 export type { AdapterTensors, GatedPromptLayer, PackedLora } from './types.js'
+export {
+  recallVerdict,
+  rememberVerdict,
+  requireNotRefused,
+  VERDICTS,
+  type Verdict,
+  type VerdictRecord,
+} from './verdicts.js'
 export { type PeftOptions, peftFiles, type StorageDType, writePeftFolder } from './write-peft.js'

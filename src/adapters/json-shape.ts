@@ -47,6 +47,13 @@ export const notNegative: Check = rule(
 )
 export const sha256: Check = matching(/^[0-9a-f]{64}$/, '64 hex digits of a sha-256')
 
+const DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z$/
+/** ISO 8601, UTC. */
+export const date: Check = rule(
+  'a date such as 2026-11-20T09:30:00Z',
+  (value) => typeof value === 'string' && DATE.test(value) && !Number.isNaN(Date.parse(value)),
+)
+
 /** Different texts, at least `least` of them. */
 export const names = (least: number): Check =>
   rule(

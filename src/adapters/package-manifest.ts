@@ -10,6 +10,7 @@ import { sha256Hex } from '../core/hash.js'
 import { canonicalJson } from '../firmware/manifest.js'
 import {
   anyObject,
+  date,
   finite,
   type JsonValue,
   matching,
@@ -63,16 +64,19 @@ export interface AdapterFacts {
   readonly base: AdapterBase
   readonly training?: TrainingRecord
   /** Measured on the samples of `eval.jsonl`, all of them. */
-  readonly metric?: {
-    readonly name: string
-    readonly value: number
-    readonly count: number
-    readonly stderr: number
-  }
+  readonly metric?: MetricRecord
   /** SPDX id, or a sentence. */
   readonly licence: string
   /** ISO 8601, e.g. `2026-11-20T09:30:00Z`. */
   readonly created: string
+}
+
+export interface MetricRecord {
+  readonly name: string
+  readonly value: number
+  readonly count: number
+  /** Of the mean of `count` outcomes. */
+  readonly stderr: number
 }
 
 export interface AdapterBase {
@@ -121,7 +125,8 @@ export const NAME_RULE = '1 to 64 of a-z, 0-9, ".", "_" and "-", a letter or dig
 export const isAdapterName = (name: string): boolean => NAME_PATTERN.test(name) && !name.includes('..')
 
 const base64 = matching(/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'base64')
-const DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z$/
+/** A metric as it is recorded. */
+export const METRIC = shape({ name: text(100), value: finite, count: whole(1), stderr: notNegative })
 
 const CHECK = shape({
   format: oneOf(PACKAGE_FORMAT),
@@ -153,12 +158,9 @@ const CHECK = shape({
     peakMemoryBytes: whole(0),
     loss: shape({ first: finite, last: finite }),
   }),
-  'metric?': shape({ name: text(100), value: finite, count: whole(1), stderr: notNegative }),
+  'metric?': METRIC,
   licence: text(),
-  created: (value, field) => {
-    if (typeof value !== 'string' || !DATE.test(value) || Number.isNaN(Date.parse(value)))
-      throw wrongField(field, 'a date such as 2026-11-20T09:30:00Z', value)
-  },
+  created: date,
   files: table(CONTENT_FILES, shape({ sha256, bytes: whole(1) })),
   'signature?': shape({ algorithm: oneOf('ecdsa-p256-sha256'), keyId: sha256, publicKey: base64, value: base64 }),
 })

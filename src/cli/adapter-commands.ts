@@ -130,7 +130,8 @@ export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
       operands: '<adapter>',
       about:
         'After a base was replaced: is the adapter as good on this image as it was recorded? Says keep, retrain or refuse; exit code ' +
-        '1 unless it is kept or was trained again. ADAPTER: its folder, or name of an installed one.',
+        '1 unless it is kept or was trained again. The verdict is remembered for this image: `run --adapter` is silent after keep, warns ' +
+        'after retrain and stops after refuse. ADAPTER: its folder, or name of an installed one.',
       options: [
         { ...IMAGE, about: 'the image to measure on; default: the active slot, else lite' },
         {
@@ -200,7 +201,8 @@ export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
         { ...IMAGE, about: 'the image that it must fit; default: the active slot, else lite' },
         {
           flags: '--force',
-          about: 'also what was made for another ABI; it will not load until such an image is flashed',
+          about:
+            'also what was made for another ABI (it will not load until such an image is flashed) or was refused on this image',
         },
         { flags: '--replace', about: 'take the name from another app' },
         { flags: '--key <pem>', about: 'only what the owner of this public key signed' },

@@ -5,13 +5,12 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AdapterFit, AdapterManifest, AdapterPackage } from '../adapters/index.js'
+import type { AdapterFit, AdapterManifest, AdapterPackage, Verdict } from '../adapters/index.js'
 import type { AdapterTensors } from '../adapters/types.js'
-import { isM4Error, M4Error } from '../core/errors.js'
-import type { Manifest } from '../firmware/manifest.js'
+import { M4Error } from '../core/errors.js'
 import type { HeadAdapter } from '../runtime/class-head.js'
+import { type AdapterImage, abisFor, adapterImage, cautionOn, standingOn } from './adapter-fit.js'
 import { type CliContext, type OptionValues, textOption } from './context.js'
-import { defaultImage } from './images.js'
 
 export interface ChosenAdapter {
   /** Of the backbone; undefined for a task head. */
@@ -37,16 +36,9 @@ export interface AdapterUse {
   /** Of a package. */
   readonly digest?: string
   readonly fit?: AdapterFit
+  /** Where it was measured on this image. */
+  readonly verdict?: Verdict
   readonly warnings: readonly string[]
-}
-
-/** What an adapter must know of an image. */
-export interface AdapterImage {
-  readonly path: string
-  readonly manifest: Manifest
-  readonly digest: string
-  /** ABI id by module that takes adapters. */
-  readonly abis: Readonly<Record<string, string>>
 }
 
 /** `chat` as a template means the chat template of the image. */
@@ -59,24 +51,30 @@ export async function adapterOf(
   imagePath: string,
 ): Promise<ChosenAdapter | undefined> {
   const name = textOption(options, 'adapter')
-  return name === undefined ? undefined : chooseAdapter(context, name, imagePath)
+  return name === undefined ? undefined : chooseAdapter(context, name, imagePath, options.force === true)
 }
 
 /**
- * An adapter, ready for the backbone of an image; warnings go to stderr and into `facts`.
- * @throws M4Error `UNKNOWN_NAME`, `FILE_NOT_FOUND`; `NOT_AVAILABLE` for another ABI; `FORMAT_INVALID` with all that is wrong, also
+ * An adapter, ready for an image; warnings go to stderr and into `facts`.
+ * @param force also what was measured on this image and refused
+ * @throws M4Error `UNKNOWN_NAME`, `FILE_NOT_FOUND`; `NOT_AVAILABLE` for another ABI and for what was refused; `FORMAT_INVALID` with all that is wrong, also
  *   when it has no effect; `DIGEST_MISMATCH`; `FORMAT_UNSUPPORTED` for what is none of the backbone
  */
-export async function chooseAdapter(context: CliContext, name: string, imagePath: string): Promise<ChosenAdapter> {
-  const [{ recogniseAdapter, readAdapterPackage, requireAbi, usableAdapter }, image] = await Promise.all([
+export async function chooseAdapter(
+  context: CliContext,
+  name: string,
+  imagePath: string,
+  force = false,
+): Promise<ChosenAdapter> {
+  const [{ recogniseAdapter, requireAbi, usableAdapter }, image] = await Promise.all([
     import('../adapters/index.js'),
     adapterImage(imagePath),
   ])
   const path = await adapterPath(name, context)
-  const found = isPackage(path) ? await readAdapterPackage(path) : undefined
+  const found = await packageIn(path)
   if (found) {
-    if (found.manifest.kind === 'head') return chooseHead(context, path, image)
-    requireAbi(found.manifest, image.abis)
+    if (found.manifest.kind === 'head') return chooseHead(context, found, image, { said: name, force })
+    requireAbi(found.manifest, await abisFor(found.manifest, image))
   }
   const { adapter, kind, target, ...report } = recogniseAdapter(path, image.manifest)
   if (!adapter)
@@ -89,47 +87,58 @@ export async function chooseAdapter(context: CliContext, name: string, imagePath
   )
   const usable = usableAdapter({ ...report, findings, adapter })
   const warnings = findings.filter(({ severity }) => severity === 'warning').map(({ message }) => message)
-  const fit = found && (await fitOn(found.manifest, image))
-  if (found && fit === 'revalidate') warnings.unshift(revalidateFirst(found.manifest, image, name))
-  for (const message of warnings) context.note(`warning: ${message}`)
+  const standing = found && (await heeded(context, found, image, { said: name, force }))
+  const told = tell(context, [...(standing?.warnings ?? []), ...warnings])
   return {
     tensors: found ? { ...usable, name: found.manifest.name } : usable,
     prompt: found && promptOf(found.manifest),
     facts: {
       name: found?.manifest.name ?? usable.name,
       path,
-      ...(found && fit ? { digest: found.digest, fit } : {}),
-      warnings,
+      ...standing?.facts,
+      warnings: told,
     },
   }
 }
 
 /** @throws M4Error `FORMAT_INVALID`, `NOT_AVAILABLE` for another encoder */
-async function chooseHead(context: CliContext, path: string, image: AdapterImage): Promise<ChosenAdapter> {
+async function chooseHead(
+  context: CliContext,
+  found: AdapterPackage,
+  image: AdapterImage,
+  settings: Heeding,
+): Promise<ChosenAdapter> {
   const { readHeadAdapter, usableHead } = await import('../runtime/head-adapter.js')
-  const read = await readHeadAdapter(path, image)
+  const read = await readHeadAdapter(found.path, image)
   const head = usableHead(read)
-  const warnings = read.findings.filter(({ severity }) => severity === 'warning').map(({ message }) => message)
-  for (const message of warnings) context.note(`warning: ${message}`)
+  const standing = await heeded(context, found, image, settings)
+  // That it was made on another image is said, or known to do no harm, by its standing.
+  const others = read.findings.filter(({ severity, code }) => severity === 'warning' && code !== 'other-base')
+  const warnings = tell(context, [...standing.warnings, ...others.map(({ message }) => message)])
   return {
     tensors: undefined,
     head,
     prompt: undefined,
-    facts: { name: head.name, path, digest: read.digest, warnings },
+    facts: { name: head.name, path: found.path, ...standing.facts, warnings },
   }
 }
 
-/** Its shapes fit; whether it is still good on this image, only its own samples can tell. */
-export function revalidateFirst(
-  { name, base }: AdapterManifest,
-  { manifest, digest, path }: AdapterImage,
-  said = name,
-) {
-  const made = `${base.image.name} (${base.image.digest.slice(0, 12)})`
-  return (
-    `adapter ${name} was made on the image ${made}, this is ${manifest.name} (${digest.slice(0, 12)}): ` +
-    `measure it here on its own samples with \`m4fm adapter revalidate ${said} --image ${path}\`.`
-  )
+type Heeding = NonNullable<Parameters<typeof cautionOn>[3]>
+
+/** @throws M4Error as `cautionOn` */
+async function heeded(context: CliContext, found: AdapterPackage, image: AdapterImage, settings: Heeding) {
+  const standing = await standingOn(found, image, context)
+  const caution = await cautionOn(found, image, standing, settings)
+  const { fit, verdict } = standing
+  return {
+    facts: { digest: found.digest, fit, ...(verdict ? { verdict: verdict.verdict } : {}) },
+    warnings: caution === undefined ? [] : [caution],
+  }
+}
+
+function tell(context: CliContext, warnings: readonly string[]): readonly string[] {
+  for (const message of warnings) context.note(`warning: ${message}`)
+  return warnings
 }
 
 /** The prompt of a package as the runtime takes it. */
@@ -168,44 +177,8 @@ export async function adapterFolder(name: string, context: Pick<CliContext, 'hom
   })
 }
 
-/** Whether the folder holds a package, and not PEFT's files alone. */
-export const isPackage = (path: string): boolean => existsSync(join(path, 'm4fm.json'))
-
-/** A package that was read, or undefined for a plain PEFT folder. @throws M4Error as `readAdapterPackage` */
+/** A package that was read, or undefined for a plain PEFT folder and for a file. @throws M4Error as `readAdapterPackage` */
 export async function packageIn(folder: string): Promise<AdapterPackage | undefined> {
-  const { readAdapterPackage } = await import('../adapters/index.js')
-  return isPackage(folder) ? readAdapterPackage(folder) : undefined
-}
-
-/** @throws M4Error as `readManifest` */
-export async function adapterImage(path: string): Promise<AdapterImage> {
-  const { manifestDigest, readManifest } = await import('../firmware/index.js')
-  const manifest = await readManifest(path)
-  const abis: Record<string, string> = manifest.modules.backbone ? { backbone: manifest.abi.id } : {}
-  return { path, manifest, digest: manifestDigest(manifest), abis }
-}
-
-/** How a package fits an image. */
-export async function fitOn(manifest: AdapterManifest, { abis, digest }: AdapterImage): Promise<AdapterFit> {
-  const { adapterFit } = await import('../adapters/index.js')
-  const abi = Object.hasOwn(abis, manifest.base.module) ? abis[manifest.base.module] : undefined
-  return abi === undefined ? 'other-abi' : adapterFit(manifest, { abi, digest })
-}
-
-/** The image of `--image`, else the default one. @throws M4Error `FILE_NOT_FOUND` with the commands that make one */
-export async function imageOption(context: CliContext, options: OptionValues): Promise<AdapterImage> {
-  const { resolveImage } = await import('../firmware/index.js')
-  const named = textOption(options, 'image')
-  return adapterImage(named === undefined ? await defaultImage(context) : await resolveImage(named, context))
-}
-
-/** As `imageOption`, but undefined where none is named and there is none; one that cannot be read is a warning then. */
-export async function optionalImage(context: CliContext, options: OptionValues): Promise<AdapterImage | undefined> {
-  try {
-    return await imageOption(context, options)
-  } catch (error) {
-    if (textOption(options, 'image') !== undefined || !isM4Error(error)) throw error
-    if (error.code !== 'FILE_NOT_FOUND') context.note(`warning: ${error.message}`)
-    return undefined
-  }
+  const { PACKAGE_FILE, readAdapterPackage } = await import('../adapters/index.js')
+  return existsSync(join(folder, PACKAGE_FILE)) ? readAdapterPackage(folder) : undefined
 }

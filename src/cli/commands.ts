@@ -63,6 +63,7 @@ const DECODING: readonly OptionSpec[] = [
     about:
       'name of an installed adapter, the folder of a package or of PEFT, or a file of lit-llama LoRA or a PandaGPT delta (see import)',
   },
+  { flags: '--force', about: 'with --adapter: also one that `adapter revalidate` refused on this image' },
 ]
 
 export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Object.freeze({

@@ -24,7 +24,8 @@ interface TaskMaker<T extends Task> {
 }
 
 const SAMPLING = ['temperature', 'topP', 'topK', 'repetitionPenalty', 'seed'] as const
-const DECODED = ['maxTokens', ...SAMPLING, 'stop', 'adapter']
+const ADAPTER = ['adapter', 'force']
+const DECODED = ['maxTokens', ...SAMPLING, 'stop', ...ADAPTER]
 const LINES = ['examples', 'instruction', 'names']
 
 const PAINT_TEXTS = ['negative', 'sampler'] as const
@@ -57,7 +58,7 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
     }),
   },
   classify: {
-    takes: ['labels', 'calibrate', 'template', 'adapter', ...LINES],
+    takes: ['labels', 'calibrate', 'template', ...ADAPTER, ...LINES],
     make: async (input) => {
       const { examples, ...lines } = await linePrompt(input.options)
       const calibrate = textOption(input.options, 'calibrate')
@@ -100,7 +101,7 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
     make: async (input) => ({ task: 'similarity', ...(await items(input)), ...windowed(input.options) }),
   },
   match: {
-    takes: ['labels', 'template', 'adapter', 'mean', 'rate'],
+    takes: ['labels', 'template', ...ADAPTER, 'mean', 'rate'],
     make: async (input) => ({
       task: 'match',
       ...(await items(input)),
@@ -111,7 +112,7 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
     }),
   },
   retrieve: {
-    takes: ['gallery', 'top', 'adapter', 'mean', 'rate'],
+    takes: ['gallery', 'top', ...ADAPTER, 'mean', 'rate'],
     make: async (input) => {
       const top = numberOption(input.options, 'top')
       return {
@@ -203,6 +204,8 @@ export function checkOptions(task: Task, options: OptionValues): void {
       details: { task, option: name },
     })
   }
+  if (options.force === true && options.adapter === undefined)
+    throw new M4Error('USAGE', 'run: --force means something only with --adapter.', { details: { option: 'force' } })
 }
 
 /** @throws M4Error `USAGE`, `FILE_NOT_FOUND`, `FORMAT_INVALID` */

@@ -6,6 +6,7 @@ import {
   type AdapterFit,
   type AdapterPackage,
   adapterFit,
+  type MetricRecord,
   readAdapterPackage,
   readPeftAdapter,
   usableAdapter,
@@ -40,12 +41,12 @@ export interface EvaluateRequest extends LongOperation {
 
 export interface EvaluateReport {
   readonly adapter: string
+  /** Of the package. */
+  readonly digest: string
   readonly image: { readonly name: string; readonly digest: string }
   readonly fit: AdapterFit
   /** As the package recorded it, on the image that it was made on. */
-  readonly recorded:
-    | { readonly name: string; readonly value: number; readonly count: number; readonly stderr: number }
-    | undefined
+  readonly recorded: MetricRecord | undefined
   readonly measured: Score
   /** The base alone, on the same samples, where that was asked for. */
   readonly base: Score | undefined
@@ -80,6 +81,7 @@ export async function evaluateAdapter(request: EvaluateRequest): Promise<Evaluat
   const measured = sameOutput && base ? base : await measureText(firmware, task, samples, { ...options, adapter })
   return {
     adapter: manifest.name,
+    digest: found.digest,
     image: { name: image.manifest.name, digest: image.digest },
     fit: adapterFit(manifest, { abi: image.manifest.abi.id, digest: image.digest }),
     recorded: manifest.metric,
@@ -119,7 +121,10 @@ export async function requireEffect(
  * A head: through the encoder where the data are at hand, else on the features that it carries, which say nothing of another encoder.
  * @throws M4Error `INVALID_REQUEST` for another image without data; as `readHeadAdapter` and `remeasureHead`
  */
-async function evaluateHead(request: EvaluateRequest, { path, manifest }: AdapterPackage): Promise<EvaluateReport> {
+async function evaluateHead(
+  request: EvaluateRequest,
+  { path, manifest, digest }: AdapterPackage,
+): Promise<EvaluateReport> {
   const { image, engine, signal, onProgress, data } = request
   const { module } = manifest.base
   const adapter = usableHead(await readHeadAdapter(path, image))
@@ -143,6 +148,7 @@ async function evaluateHead(request: EvaluateRequest, { path, manifest }: Adapte
   })
   return {
     adapter: manifest.name,
+    digest,
     image: { name: image.manifest.name, digest: image.digest },
     fit,
     recorded: manifest.metric,

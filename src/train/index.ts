@@ -6,10 +6,5 @@ export { type EvaluateReport, type EvaluateRequest, evaluateAdapter, requireEffe
 export { type FewShotReport, type FewShotRequest, type FewShotRun, fewShotRuns } from './few-shot.js'
 export type { StepReport } from './fit.js'
 export * from './options.js'
-export {
-  type RevalidateReport,
-  type RevalidateRequest,
-  revalidateAdapter,
-  type Verdict,
-} from './revalidate.js'
+export { type RevalidateReport, type RevalidateRequest, revalidateAdapter } from './revalidate.js'
 export { planTraining, type TrainReport, trainAdapter } from './trainer.js'

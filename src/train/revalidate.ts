@@ -3,15 +3,13 @@
  * one and against the new base alone.
  */
 
-import { readAdapterPackage } from '../adapters/index.js'
+import { type MetricRecord, readAdapterPackage, rememberVerdict, type Verdict } from '../adapters/index.js'
 import { isM4Error, M4Error } from '../core/errors.js'
 import type { TrainRequest } from './course.js'
 import { openDataSet } from './data/index.js'
 import { type EvaluateReport, type EvaluateRequest, evaluateAdapter } from './evaluate.js'
 import type { TrainOptions } from './options.js'
 import { type TrainReport, trainAdapter } from './trainer.js'
-
-export type Verdict = 'keep' | 'retrain' | 'refuse'
 
 export interface RevalidateReport {
   readonly verdict: Verdict
@@ -23,21 +21,24 @@ export interface RevalidateReport {
 }
 
 export interface RevalidateRequest extends EvaluateRequest {
+  /** Where the verdict is remembered (adapters/verdicts.ts). */
+  readonly home: string
   /** How much the metric may fall before an adapter is no longer kept. Default 0.02, or two standard errors where that is more. */
   readonly tolerance?: number
   /** Trains again on the new image when the verdict is not keep: from the recorded recipe, on these data. */
-  readonly retrain?: Pick<TrainRequest, 'data' | 'evalData' | 'out' | 'home' | 'onStep' | 'onFinding' | 'fresh'>
+  readonly retrain?: Pick<TrainRequest, 'data' | 'evalData' | 'out' | 'onStep' | 'onFinding' | 'fresh'>
 }
 
 const DEFAULT_TOLERANCE = 0.02
 
 /**
  * keep: as good as it was. retrain: it loads, but it is worse. refuse: it does not load, changes nothing, or the new base alone is
- * better.
+ * better. What was measured is remembered, before anything is trained again.
  * @throws M4Error as `evaluateAdapter` but for other ABIs, and as `trainAdapter`
  */
 export async function revalidateAdapter(request: RevalidateRequest): Promise<RevalidateReport> {
   const first = await verdictOf(request)
+  await remember(first, request)
   if (first.verdict === 'keep' || !request.retrain) return first
   const { manifest } = await readAdapterPackage(request.adapter)
   const recipe = manifest.training?.recipe
@@ -49,6 +50,7 @@ export async function revalidateAdapter(request: RevalidateRequest): Promise<Rev
   const set = await openDataSet(request.retrain.data, (options.read ?? {}) as object)
   const retrained = await trainAdapter({
     ...request.retrain,
+    home: request.home,
     image: request.image,
     engine: request.engine,
     name: manifest.name,
@@ -61,6 +63,25 @@ export async function revalidateAdapter(request: RevalidateRequest): Promise<Rev
   const sameData = set.digest === manifest.training!.data.digest
   const note = sameData ? '' : ' The data are not those that it was trained on at first.'
   return { ...first, reason: `${first.reason} It was trained again.${note}`, retrained }
+}
+
+/** An adapter that does not load was not measured: whoever loads it is told why. */
+async function remember({ verdict, reason, evaluation }: RevalidateReport, { home }: RevalidateRequest): Promise<void> {
+  if (!evaluation) return
+  const { adapter, digest, image, measured, base, recorded } = evaluation
+  const metric = ({ name, value, count, stderr }: MetricRecord): MetricRecord => ({ name, value, count, stderr })
+  const record = {
+    format: 1,
+    verdict,
+    reason,
+    adapter: { name: adapter, digest },
+    image,
+    measured: metric(measured),
+    ...(base ? { base: metric(base) } : {}),
+    ...(recorded ? { recorded: metric(recorded) } : {}),
+    created: new Date().toISOString(),
+  } as const
+  await rememberVerdict(record, { home })
 }
 
 async function verdictOf(request: RevalidateRequest): Promise<RevalidateReport> {

@@ -4,7 +4,8 @@ import { randomSource } from '../../core/random.js'
 import { type Abi, abiId } from '../../firmware/manifest.js'
 import type { AdapterFacts } from '../package-manifest.js'
 import { partPadding } from '../places.js'
-import type { TrainedAdapter, TrainedPart } from '../trained.js'
+import type { TrainedLora, TrainedPart } from '../trained.js'
+import type { Verdict, VerdictRecord } from '../verdicts.js'
 
 /** 4 query heads and 2 key/value heads of width `from`, in a graph that has them `to` wide. */
 export function baseOf(from: number, to: number): Abi {
@@ -69,7 +70,7 @@ export const everyPart = (abi: Abi, layer: number, rank: number, alpha: number):
   )
 
 /** LoRA of q and v in every layer. */
-export const trainedLora = (abi: Abi, rank = 4): TrainedAdapter => ({
+export const trainedLora = (abi: Abi, rank = 4): TrainedLora => ({
   kind: 'lora',
   rsLora: false,
   parts: Array.from({ length: abi.layers }, (_, layer) => [
@@ -111,3 +112,15 @@ export const SAMPLES = [
   { text: 'Rain again', label: 'World' },
   { text: 'Two to one', label: 'Sports' },
 ]
+
+/** What a device found of the package `adapter` on `image`, by their digests. */
+export const verdictOf = (verdict: Verdict, adapter: string, image: string): VerdictRecord => ({
+  format: 1,
+  verdict,
+  reason: 'It fell by more than 0.020: accuracy 0.400 ± 0.100 (n 24), recorded 0.900.',
+  adapter: { name: 'news', digest: adapter },
+  image: { name: 'tiny-random', digest: image },
+  measured: { name: 'accuracy', value: 0.4, count: 24, stderr: 0.1 },
+  base: { name: 'accuracy', value: 0.5, count: 24, stderr: 0.1 },
+  created: '2026-11-20T10:00:00.125Z',
+})

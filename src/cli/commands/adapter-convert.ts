@@ -11,7 +11,8 @@ import type { StorageDType } from '../../adapters/index.js'
 import { M4Error, unknownName, wrapSystemError } from '../../core/errors.js'
 import { atomicWriteFile } from '../../core/files.js'
 import type { Abi } from '../../firmware/manifest.js'
-import { adapterPath, imageOption, packageIn } from '../adapter.js'
+import { adapterPath, packageIn } from '../adapter.js'
+import { abisFor, imageOption } from '../adapter-fit.js'
 import { requireApart, requiredOption } from '../adapter-options.js'
 import { type CommandAction, textOption } from '../context.js'
 import { unpackLora } from '../packed-lora.js'
@@ -42,7 +43,7 @@ export const run: CommandAction = async (context, [operand], options) => {
   if (from === 'peft') requireApart(path, out)
   const found = from === 'peft' ? await packageIn(path) : undefined
   const image = await imageOption(context, options)
-  if (found) (await import('../../adapters/index.js')).requireAbi(found.manifest, image.abis)
+  if (found) (await import('../../adapters/index.js')).requireAbi(found.manifest, await abisFor(found.manifest, image))
   const name = found?.manifest.name ?? basename(path, extname(path))
   const work: Work = { abi: image.manifest.abi, name, dtype, warnings: [] }
 

@@ -2,12 +2,13 @@
 
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { AdapterFinding, AdapterFit, AdapterPackage } from '../../adapters/index.js'
+import type { AdapterFinding, AdapterFit, AdapterPackage, VerdictRecord } from '../../adapters/index.js'
 import { ERROR_CODES } from '../../core/errors.js'
-import { type AdapterImage, adapterFolder, fitOn, optionalImage, packageIn, revalidateFirst } from '../adapter.js'
+import { adapterFolder, packageIn } from '../adapter.js'
+import { type AdapterImage, cautionOn, optionalImage, standingOn } from '../adapter-fit.js'
 import { formatSignature, manifestRows, tensorRows } from '../adapter-print.js'
 import { headFacts, peftFacts } from '../adapter-tensors.js'
-import type { CommandAction } from '../context.js'
+import type { CliContext, CommandAction } from '../context.js'
 import { indent, table } from '../print.js'
 import { formatBytes } from '../progress.js'
 
@@ -19,7 +20,7 @@ export const run: CommandAction = async (context, [name], options) => {
   const signature = found && (await verifyPackage(folder))
   const bytes = found?.bytes ?? (await folderBytes(folder))
   const image = await optionalImage(context, options)
-  const fitting = image && (await fittingOf(folder, found, image))
+  const fitting = image && (await fittingOf(context, folder, found, image))
   const identity = found
     ? [
         ['digest', found.digest],
@@ -49,9 +50,12 @@ export const run: CommandAction = async (context, [name], options) => {
     },
     [table(rows), ...(fitting ? fittingLines(fitting) : [])].join('\n'),
   )
-  if (image && found && fitting?.fit === 'revalidate') context.note(revalidateFirst(found.manifest, image, name))
+  if (image && found && fitting?.fit) {
+    const caution = await cautionOn(found, image, { ...fitting, fit: fitting.fit }, { said: name!, force: true })
+    if (caution) context.note(caution)
+  }
   if (!image) context.note('No image to compare with: name one with --image to see whether the adapter fits.')
-  if (fitting?.fit === 'other-abi') return ERROR_CODES.NOT_AVAILABLE
+  if (fitting?.fit === 'other-abi' || fitting?.verdict?.verdict === 'refuse') return ERROR_CODES.NOT_AVAILABLE
   return fitting?.findings.some(({ severity }) => severity === 'error') ? ERROR_CODES.FORMAT_INVALID : 0
 }
 
@@ -62,33 +66,41 @@ interface Fitting {
   readonly abi: string
   /** Of a package; a plain PEFT folder names no base. */
   readonly fit?: AdapterFit
+  /** Where it was measured on this image. */
+  readonly verdict?: VerdictRecord
   /** Tensors that found their place, of all; not for adapters of other modules than the backbone. */
   readonly matched?: number
   readonly total?: number
   readonly findings: readonly AdapterFinding[]
 }
 
-async function fittingOf(folder: string, found: AdapterPackage | undefined, image: AdapterImage): Promise<Fitting> {
+async function fittingOf(
+  context: CliContext,
+  folder: string,
+  found: AdapterPackage | undefined,
+  image: AdapterImage,
+): Promise<Fitting> {
   const { path, manifest, digest } = image
   const facts = { path, name: manifest.name, digest, abi: manifest.abi.id }
-  const fit = found && { fit: await fitOn(found.manifest, image) }
+  const standing = found && (await standingOn(found, image, context))
   if (found && (found.manifest.kind === 'head' || found.manifest.base.module !== 'backbone'))
-    return { ...facts, ...fit, findings: [] }
+    return { ...facts, ...standing, findings: [] }
   const { recogniseAdapter } = await import('../../adapters/index.js')
   const { matched, total, findings } = recogniseAdapter(folder, manifest)
-  return { ...facts, ...fit, matched, total, findings }
+  return { ...facts, ...standing, matched, total, findings }
 }
 
 const FITS: Readonly<Record<AdapterFit, string>> = Object.freeze({
   same: 'same: made on this very image',
-  revalidate: 'revalidate: same ABI, another image; it loads, but must be measured here first',
+  revalidate: 'revalidate: same ABI, another image; it loads, and is to be measured here',
   'other-abi': 'other-abi: it does not load on this image',
 })
 
-function fittingLines({ name, digest, abi, fit, matched, total, findings }: Fitting): string[] {
+function fittingLines({ name, digest, abi, fit, verdict, matched, total, findings }: Fitting): string[] {
   const rows = [
     ['image', `${name} ${abi} (${digest.slice(0, 12)})`],
     ...(fit ? [['fit', FITS[fit]]] : []),
+    ...(verdict ? [['verdict', `${verdict.verdict}, on ${verdict.created.slice(0, 10)}: ${verdict.reason}`]] : []),
     ...(total === undefined ? [] : [['tensors', `${matched} of ${total} fit`]]),
   ]
   return ['', table(rows), ...findings.map(({ severity, code, message }) => indent(`${severity}: ${code}: ${message}`))]

@@ -1,7 +1,7 @@
 /** `m4fm adapter list`: what is installed on this device, and how it fits an image. */
 
 import type { StoreEntry } from '../../adapters/index.js'
-import { type AdapterImage, fitOn, optionalImage } from '../adapter.js'
+import { type AdapterImage, optionalImage, standingOn } from '../adapter-fit.js'
 import type { CommandAction } from '../context.js'
 import { table } from '../print.js'
 import { formatBytes } from '../progress.js'
@@ -12,13 +12,13 @@ export const run: CommandAction = async (context, _operands, options) => {
   const adapters = await Promise.all(
     (await listAdapters(context)).map(async (entry) => ({
       ...describe(entry),
-      ...(image && 'package' in entry ? { fit: await fitOn(entry.package.manifest, image) } : {}),
+      ...(image && 'package' in entry ? await standing(entry.package, image, context) : {}),
     })),
   )
   const rows = adapters.map((row) =>
     'problem' in row
       ? [row.name, 'damaged', '', '', '', '', row.problem.message]
-      : [row.name, row.version, row.kind, row.task, formatBytes(row.bytes), row.fit ?? '', row.app],
+      : [row.name, row.version, row.kind, row.task, formatBytes(row.bytes), row.verdict ?? row.fit ?? '', row.app],
   )
   context.result(
     { ...(image ? { image: imageFacts(image) } : {}), adapters },
@@ -28,6 +28,11 @@ export const run: CommandAction = async (context, _operands, options) => {
   )
   if (!rows.length) context.note('Next: m4fm adapter install FOLDER')
   return 0
+}
+
+async function standing(...[found, image, context]: Parameters<typeof standingOn>) {
+  const { fit, verdict } = await standingOn(found, image, context)
+  return { fit, ...(verdict ? { verdict: verdict.verdict } : {}) }
 }
 
 function describe(entry: StoreEntry) {

@@ -16,6 +16,7 @@ export const run: CommandAction = async (context, [name], options) => {
   const samples = textOption(options, 'eval') ?? (retrain ? undefined : textOption(options, 'data'))
   const request = {
     ...(await evaluation(context, name!, options, samples)),
+    home: context.home,
     ...(tolerance === undefined ? {} : { tolerance }),
     ...(retrain ? { retrain } : {}),
   }
@@ -53,7 +54,6 @@ function retraining(context: CliContext, options: OptionValues) {
   const retrain: NonNullable<RevalidateRequest['retrain']> = {
     data,
     out,
-    home: context.home,
     fresh: options.fresh === true,
     ...(evalData === undefined ? {} : { evalData }),
     ...watcher.listeners,

@@ -38,7 +38,7 @@ export const run: CommandAction = async (context, [name], options) => {
     ...(adapter?.tensors ? { adapter: adapter.tensors } : {}),
   })
   const chat = createChat(context, firmware, ask, async (chosen) => {
-    adapter = chosen === NO_ADAPTER ? undefined : await chooseAdapter(context, chosen, path)
+    adapter = chosen === NO_ADAPTER ? undefined : await chooseAdapter(context, chosen, path, options.force === true)
     tellPrompt(context, adapter)
     context.note(adapter ? `adapter: ${adapter.facts.name}` : 'adapter: none, the base answers')
   })
