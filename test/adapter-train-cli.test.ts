@@ -298,6 +298,12 @@ describe('measured on an image with weights of a file', () => {
     const { verdict, evaluation } = fallen.json<VerdictJson>()
     expect(verdict).toMatch(/^(retrain|refuse)$/)
     expect(evaluation).toMatchObject({ fit: 'revalidate', measured: { count: 80 } })
+    // Remembered for this image, and not for the other.
+    const use = (image: string) => m4fm('run', image, '--task', 'classify', 'x', '--adapter', at('judge'), '--json')
+    const [here, there] = await Promise.all([use('second'), use('first')])
+    if (verdict === 'refuse') expect([here.code, here.stdout]).toEqual([2, expect.stringContaining('adapter-refused')])
+    else expect(here.json()).toMatchObject({ adapter: { verdict, warnings: [expect.stringContaining('not kept')] } })
+    expect(there.json()).toMatchObject({ adapter: { fit: 'same', verdict: 'keep', warnings: [] } })
     const again = await on(
       'second',
       ...[
