@@ -9,8 +9,6 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readAdapterPackage } from '../src/adapters/index.js'
 import { writeSafetensors } from '../src/checkpoint/index.js'
-import { COMMANDS, isGroup } from '../src/cli/commands.js'
-import { trainOptions } from '../src/cli/train-options.js'
 import { hostTensor, normalSource } from '../src/core/index.js'
 import { buildFirmware, type Recipe } from '../src/firmware/index.js'
 import { LLAMA_LAYOUTS, llamaShapes } from '../src/models/index.js'
@@ -354,6 +352,23 @@ describe('measured on an image with weights of a file', () => {
     expect((await readdir(home)).sort()).toEqual(before)
   })
 
+  test('few-shot: with a folder, what is finished outlives a kill and Ctrl-C', async () => {
+    const words = ['few-shot', '--data', at('letters.csv'), '--fractions', '0.2,1', '--repeats', '1', '--steps', '40']
+    const few = ['adapter', ...words, '--patience', '0', '--image', 'first', '--out', at('few')]
+    const killed = await interrupted([...few, '--json'], at('few', 'under-way', '1-0.training'))
+    expect([killed.code, killed.stdout]).toEqual([null, ''])
+    const { runs } = JSON.parse(await readFile(at('few', 'few-shot.json'), 'utf8'))
+    expect(runs).toMatchObject([{ fraction: 0.2, steps: 40 }])
+    const stopped = await interrupted(few)
+    expect(stopped.code).toBe(130)
+    expect(stopped.stderr).toMatch(/^20 %, seed 0: .* \(from before\)$/m)
+    expect(stopped.stderr).toContain(`finished runs are kept in ${at('few')}`)
+    const done = await m4fm(...few, '--json')
+    expect(done.json()).toMatchObject({ metric: 'accuracy', rows: [{ runs }, { fraction: 1, samples: 72 }] })
+    const other = await m4fm(...few, '--rank', '2', '--json')
+    expect([other.code, other.json<ErrorJson>().error.code]).toEqual([2, 'INVALID_REQUEST'])
+  })
+
   test('what cannot be measured is refused, and options that mean nothing too', async () => {
     const cases: readonly (readonly [readonly string[], number, string])[] = [
       [['eval', at('judge'), '--image', IMAGE], 2, 'NOT_AVAILABLE'],
@@ -370,23 +385,4 @@ describe('measured on an image with weights of a file', () => {
     const foreign = await on(IMAGE, 'revalidate', at('judge'))
     expect([foreign.code, foreign.json<ErrorJson>().error.code]).toEqual([2, 'NOT_AVAILABLE'])
   })
-})
-
-test('every option of train reaches the trainer or the command', () => {
-  const group = COMMANDS.adapter!
-  if (!isGroup(group)) throw new Error('adapter is a group')
-  const own = ['data', 'out', 'image', 'eval', 'name', 'app', 'licence', 'dryRun', 'fresh', 'checkpointEvery']
-  const values: Record<string, unknown> = {
-    kind: 'lora',
-    forward: 'image',
-    dtype: 'float16',
-    columns: 'text=a',
-    rsLora: true,
-    recompute: true,
-  }
-  for (const { flags } of group.commands.train!.options) {
-    const name = /^--([a-z-]+)/.exec(flags)![1]!.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
-    if (own.includes(name)) continue
-    expect(trainOptions({ [name]: values[name] ?? '1' }), flags).not.toEqual({})
-  }
 })

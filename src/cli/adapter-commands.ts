@@ -78,7 +78,11 @@ const FEW_SHOT: readonly OptionSpec[] = [
   ...SAMPLES,
   { flags: '--fractions <a,b,…>', about: 'shares of the data, above 0 and at most 1 (default 0.01,0.02,0.05,0.1)' },
   { flags: '--repeats <n>', about: 'draws of each share, each with a seed of its own (default 3)' },
-  { flags: '--out <dir>', about: 'adapters are made beside it and removed again (default: a temporary folder)' },
+  {
+    flags: '--out <dir>',
+    about: 'folder that keeps finished runs (default: none is kept); adapters are removed again',
+  },
+  { flags: '--fresh', about: 'forget the runs that are kept there' },
   TRAIN_IMAGE,
   HELD_OUT,
   ...RECIPE,
@@ -120,7 +124,8 @@ export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
     'few-shot': {
       operands: '',
       about:
-        'How much data an adapter needs: train on small shares of the data, drawn again with other seeds, and measure each.',
+        'How much data an adapter needs: train on small shares of the data, drawn again with other seeds, and measure each. ' +
+        'With --out, the same command goes on where Ctrl-C or a kill stopped it.',
       options: FEW_SHOT,
       example: 'm4fm adapter few-shot --data train.csv --eval test.csv --fractions 0.01,0.1',
       exits: [2, 3, 4],

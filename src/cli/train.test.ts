@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import type { StepReport } from '../train/index.js'
+import { COMMANDS, isGroup } from './commands.js'
 import { trainOptions } from './train-options.js'
 import { createStepLine, formatStep } from './train-progress.js'
 
@@ -59,6 +60,25 @@ describe('options of train', () => {
     ] as const)
       expect(() => trainOptions(options)).toThrow(said)
     expect(() => trainOptions({ kind: 'lroa' })).toThrow(/--kind "lroa".*lora/)
+  })
+
+  test('every option of train reaches the trainer or the command', () => {
+    const group = COMMANDS.adapter!
+    if (!isGroup(group)) throw new Error('adapter is a group')
+    const own = ['data', 'out', 'image', 'eval', 'name', 'app', 'licence', 'dryRun', 'fresh', 'checkpointEvery']
+    const values: Record<string, unknown> = {
+      kind: 'lora',
+      forward: 'image',
+      dtype: 'float16',
+      columns: 'text=a',
+      rsLora: true,
+      recompute: true,
+    }
+    for (const { flags } of group.commands.train!.options) {
+      const name = /^--([a-z-]+)/.exec(flags)![1]!.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+      if (own.includes(name)) continue
+      expect(trainOptions({ [name]: values[name] ?? '1' }), flags).not.toEqual({})
+    }
   })
 })
 

@@ -22,20 +22,20 @@ export interface Training {
 
 /**
  * The request that the options mean; nothing is trained yet.
- * @param settings.keeps whether the same command goes on where Ctrl-C stopped this one
+ * @param settings.stopped what Ctrl-C leaves, and how to go on. Default: a checkpoint beside `out`
  * @throws M4Error `USAGE`, `UNKNOWN_NAME`, `FILE_NOT_FOUND` for the image
  */
 export async function openTraining(
   context: CliContext,
   options: OptionValues,
   out: string,
-  { keeps = true }: { readonly keeps?: boolean } = {},
+  { stopped = stoppedTraining(out) }: { readonly stopped?: Stopped } = {},
 ): Promise<Training> {
   const data = requiredOption(options, 'data', 'The samples: CSV, TSV or JSONL, e.g. --data reviews.csv.')
   const evalData = textOption(options, 'eval')
   const settings = trainOptions(options)
   const checkpointSeconds = checkedNumber(options, 'checkpointEvery', { whole: false, least: 0 })
-  const watcher = createWatcher(context, keeps ? out : undefined)
+  const watcher = createWatcher(context, stopped)
   const request = {
     data,
     ...(evalData === undefined ? {} : { evalData }),
@@ -63,8 +63,11 @@ export async function openBase(context: CliContext, options: OptionValues) {
   return { image, engine: await openEngine() }
 }
 
-/** @param out folder of the adapter; undefined where nothing is left for another run to go on from */
-export function createWatcher(context: CliContext, out: string | undefined) {
+/** The error of a run that Ctrl-C stopped. */
+export type Stopped = (cause: M4Error) => M4Error
+
+/** @param stopped default: the error as it is, where nothing is left for another run to go on from */
+export function createWatcher(context: CliContext, stopped: Stopped = (cause) => cause) {
   const line = createStepLine({ silent: context.json || context.quiet })
   const told = new Set<string>()
   const tell = ({ severity, message }: TrainFinding) => {
@@ -77,7 +80,7 @@ export function createWatcher(context: CliContext, out: string | undefined) {
     try {
       return await work()
     } catch (error) {
-      throw isM4Error(error, 'ABORTED') && out !== undefined ? stopped(out, error) : error
+      throw isM4Error(error, 'ABORTED') ? stopped(error) : error
     } finally {
       line.end()
     }
@@ -93,20 +96,22 @@ const named = (options: OptionValues): { name?: string; app?: string; licence?: 
     }),
   )
 
-/** What is left of a run that was stopped, and how to go on. */
-function stopped(out: string, cause: M4Error): M4Error {
-  const folder = `${resolve(out)}.training`
-  return existsSync(join(folder, 'checkpoint.safetensors'))
-    ? new M4Error('ABORTED', `Interrupted; what was learned is kept in ${folder}.`, {
-        hint: 'The same command goes on from there; with --fresh it begins again.',
-        details: { checkpoint: folder },
-        cause,
-      })
-    : new M4Error('ABORTED', 'Interrupted; there is no checkpoint to go on from.', {
-        hint: 'The same command begins again.',
-        cause,
-      })
-}
+/** A checkpoint beside the folder of the adapter, if it came to one. */
+export const stoppedTraining =
+  (out: string): Stopped =>
+  (cause) => {
+    const folder = `${resolve(out)}.training`
+    return existsSync(join(folder, 'checkpoint.safetensors'))
+      ? new M4Error('ABORTED', `Interrupted; what was learned is kept in ${folder}.`, {
+          hint: 'The same command goes on from there; with --fresh it begins again.',
+          details: { checkpoint: folder },
+          cause,
+        })
+      : new M4Error('ABORTED', 'Interrupted; there is no checkpoint to go on from.', {
+          hint: 'The same command begins again.',
+          cause,
+        })
+  }
 
 const STOPPED: Readonly<Record<TrainReport['fit']['stopped'], string>> = Object.freeze({
   steps: 'all steps done',

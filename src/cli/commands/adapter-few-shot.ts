@@ -2,14 +2,14 @@
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { M4Error } from '../../core/errors.js'
 import type { FewShotReport, FewShotRun } from '../../train/index.js'
 import { type CommandAction, commaOption, type OptionValues, textOption } from '../context.js'
 import { table } from '../print.js'
 import { formatSeconds } from '../progress.js'
 import { checkedNumber } from '../train-options.js'
-import { openTraining } from '../training.js'
+import { openTraining, type Stopped } from '../training.js'
 
 export const run: CommandAction = async (context, _operands, options) => {
   const fractions = fractionsOf(options)
@@ -17,14 +17,13 @@ export const run: CommandAction = async (context, _operands, options) => {
   const given = textOption(options, 'out')
   const folder = given === undefined ? await mkdtemp(join(tmpdir(), 'm4fm-few-shot-')) : undefined
   try {
-    // Runs that ended are gone with their adapters, so there is nothing to go on from.
-    const training = await openTraining(context, options, given ?? join(folder!, 'adapter'), { keeps: false })
+    const training = await openTraining(context, options, given ?? folder!, { stopped: stoppedRuns(given) })
     const { fewShotRuns } = await import('../../train/index.js')
     const request = {
       ...training.request,
       ...(fractions ? { fractions } : {}),
       ...(repeats === undefined ? {} : { repeats }),
-      onRun: (done: FewShotRun) => context.note(runText(done)),
+      onRun: (done: FewShotRun, before: boolean) => context.note(`${runText(done)}${before ? ' (from before)' : ''}`),
     }
     const report = await training.watch(() => fewShotRuns(request))
     context.result(report, reportText(report))
@@ -33,6 +32,20 @@ export const run: CommandAction = async (context, _operands, options) => {
     if (folder !== undefined) await rm(folder, { recursive: true, force: true })
   }
 }
+
+const stoppedRuns =
+  (out: string | undefined): Stopped =>
+  (cause) =>
+    out === undefined
+      ? new M4Error('ABORTED', 'Interrupted; without --out nothing is kept.', {
+          hint: 'With --out FOLDER the same command goes on behind the runs that are finished.',
+          cause,
+        })
+      : new M4Error('ABORTED', `Interrupted; finished runs are kept in ${resolve(out)}.`, {
+          hint: 'The same command goes on behind them; with --fresh it begins again.',
+          details: { out: resolve(out) },
+          cause,
+        })
 
 /** @throws M4Error `USAGE` */
 function fractionsOf(options: OptionValues): number[] | undefined {

@@ -7,7 +7,7 @@ import { type CliContext, type CommandAction, type OptionValues, textOption } fr
 import { evaluationRows } from '../measured.js'
 import { table } from '../print.js'
 import { checkedNumber } from '../train-options.js'
-import { createWatcher, trainingText } from '../training.js'
+import { createWatcher, stoppedTraining, trainingText } from '../training.js'
 import { evaluation } from './adapter-eval.js'
 
 export const run: CommandAction = async (context, [name], options) => {
@@ -45,12 +45,12 @@ function retraining(context: CliContext, options: OptionValues) {
     for (const option of ['out', 'fresh'])
       if (options[option] !== undefined)
         throw new M4Error('USAGE', `--${option} means something only with --retrain.`, { details: { option } })
-    return { retrain: undefined, watcher: createWatcher(context, undefined) }
+    return { retrain: undefined, watcher: createWatcher(context) }
   }
   const data = requiredOption(options, 'data', 'The samples to train on.')
   const out = requiredOption(options, 'out', 'The folder of the new package.')
   const evalData = textOption(options, 'eval')
-  const watcher = createWatcher(context, out)
+  const watcher = createWatcher(context, stoppedTraining(out))
   const retrain: NonNullable<RevalidateRequest['retrain']> = {
     data,
     out,
