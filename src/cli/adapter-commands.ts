@@ -52,6 +52,17 @@ const SAMPLES: readonly OptionSpec[] = [
     about:
       'where the file calls a field otherwise, e.g. text=sentence,label=0: a name, or a number in a table without header',
   },
+  {
+    flags: '--format <format>',
+    about: 'table, rows (JSONL), image-folder, sound-folder, coco or motion (default: told by what is there)',
+  },
+  { flags: '--media-folder <dir>', about: 'where pictures or sounds named by a file lie (default: beside it)' },
+  {
+    flags: '--channels <a,b,…>',
+    about: 'motion: columns to read, in the order of the model (default: told by their names)',
+  },
+  { flags: '--rate <hz>', about: 'motion without a column of times: samples a second' },
+  { flags: '--time-unit <unit>', about: 'motion: s, ms, us or ns (default: told by the name or steps of the times)' },
 ]
 const TRAIN_IMAGE: OptionSpec = { ...IMAGE, about: 'the image to train on; default: the active slot, else lite' }
 const HELD_OUT: OptionSpec = {

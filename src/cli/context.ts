@@ -51,7 +51,7 @@ export function numberOption(options: OptionValues, name: string): number | unde
   if (text === undefined) return undefined
   const value = Number(text)
   if (text.trim() === '' || !Number.isFinite(value))
-    throw new M4Error('USAGE', `--${kebab(name)}: expected a number, got "${text}".`, {
+    throw new M4Error('USAGE', `${flagOf(name)}: expected a number, got "${text}".`, {
       details: { option: name, got: text },
     })
   return value
@@ -63,13 +63,14 @@ export function commaOption(options: OptionValues, name: string): readonly strin
   if (text === undefined) return undefined
   const entries = text.split(',').map((entry) => entry.trim())
   if (entries.includes('') || new Set(entries).size !== entries.length)
-    throw new M4Error('USAGE', `--${kebab(name)}: expected different words between commas, got "${text}".`, {
+    throw new M4Error('USAGE', `${flagOf(name)}: expected different words between commas, got "${text}".`, {
       details: { option: name, got: text },
     })
   return entries
 }
 
-const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+/** `maxTokens` → `--max-tokens` */
+export const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 
 /** `{signal, onProgress}` for long work, drawn on stderr. */
 export async function longOperation(context: CliContext) {

@@ -1,6 +1,7 @@
 /** One way to end badly: `m4fm: message` and the next step on stderr, the same as an object on stdout under `--json`. */
 
 import { ERROR_CODES, isM4Error, type M4Error } from '../core/errors.js'
+import { adviceHint } from './read-options.js'
 
 /** `EX_SOFTWARE` of sysexits.h: a fault of m4fm itself. */
 export const EXIT_BUG = 70
@@ -19,13 +20,15 @@ export interface ErrorReport {
 /** Describes any thrown value. Unknown ones keep their stack, since their place in the code is all that is known. */
 export function describeError(error: unknown): ErrorReport {
   if (isM4Error(error)) {
-    const { hint } = error
+    const hint = adviceHint(error) ?? error.hint
     const sentence =
-      hint && error.message.endsWith(` ${hint}`) ? error.message.slice(0, -hint.length - 1) : error.message
+      error.hint && error.message.endsWith(` ${error.hint}`)
+        ? error.message.slice(0, -error.hint.length - 1)
+        : error.message
     return {
       exitCode: ERROR_CODES[error.code],
       text: `m4fm: ${sentence}\n${hint ? `  → ${hint}\n` : ''}`,
-      json: { error: plain(error, sentence) },
+      json: { error: plain(error, sentence, hint) },
     }
   }
   const { message, stack } = error instanceof Error ? error : { message: String(error), stack: undefined }
@@ -36,4 +39,8 @@ export function describeError(error: unknown): ErrorReport {
   }
 }
 
-const plain = (error: M4Error, message: string) => ({ ...error.toJSON(), message })
+const plain = (error: M4Error, message: string, hint: string | undefined) => ({
+  ...error.toJSON(),
+  message,
+  ...(hint ? { hint } : {}),
+})

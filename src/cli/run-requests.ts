@@ -4,7 +4,15 @@ import type { BenchTask } from '../bench/tasks/index.js'
 import { M4Error, unknownName } from '../core/errors.js'
 import type { Item, Itemised, Request, RequestOf, Task } from '../runtime/requests.js'
 import { CHAT_TEMPLATE, type ChosenAdapter } from './adapter.js'
-import { type CliContext, commaOption, listOption, numberOption, type OptionValues, textOption } from './context.js'
+import {
+  type CliContext,
+  commaOption,
+  flagOf,
+  listOption,
+  numberOption,
+  type OptionValues,
+  textOption,
+} from './context.js'
 import { readBytes, readExamples, readLines, readTexts } from './inputs.js'
 import { isMediaFile, itemOf } from './items.js'
 
@@ -199,8 +207,8 @@ export function checkOptions(task: Task, options: OptionValues): void {
   const { takes } = TASKS[task]
   for (const name of Object.keys(options)) {
     if (['task', 'image', 'file'].includes(name) || takes.includes(name)) continue
-    throw new M4Error('USAGE', `run --task ${task}: it has no use for --${flagOf(name)}.`, {
-      hint: `It takes --file${takes.map((option) => `, --${flagOf(option)}`).join('')}.`,
+    throw new M4Error('USAGE', `run --task ${task}: it has no use for ${flagOf(name)}.`, {
+      hint: `It takes --file${takes.map((option) => `, ${flagOf(option)}`).join('')}.`,
       details: { task, option: name },
     })
   }
@@ -218,8 +226,6 @@ export async function requestOf(task: Task, input: RunInput): Promise<Request> {
   const chosen = Object.fromEntries(Object.entries(made).filter(([, value]) => value !== undefined))
   return { ...(input.adapter?.head ? headed : ask), ...chosen } as Request
 }
-
-const flagOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
 /** @throws M4Error `USAGE` for a head where the backbone answers */
 function adapted({ adapter }: RunInput) {

@@ -2,7 +2,8 @@
 
 import { M4Error, unknownName } from '../core/errors.js'
 import type { TrainOptions } from '../train/index.js'
-import { commaOption, numberOption, type OptionValues, textOption } from './context.js'
+import { commaOption, flagOf, numberOption, type OptionValues, textOption } from './context.js'
+import { readOptions } from './read-options.js'
 
 interface NumberRule {
   /** Whole numbers only. */
@@ -47,7 +48,7 @@ export function trainOptions(options: OptionValues): TrainOptions {
   })
   const words = Object.entries(WORDS).flatMap(([name, known]) => {
     const word = textOption(options, name)
-    if (word !== undefined && !(known as readonly string[]).includes(word)) throw unknownName(`--${name}`, word, known)
+    if (word !== undefined && !(known as readonly string[]).includes(word)) throw unknownName(flagOf(name), word, known)
     return word === undefined ? [] : [[name, word]]
   })
   const flags = FLAGS.filter((name) => options[name] === true).map((name) => [name, true])
@@ -55,33 +56,15 @@ export function trainOptions(options: OptionValues): TrainOptions {
   const parts = commaOption(options, 'parts')
   const template = textOption(options, 'template')
   const hidden = commaOption(options, 'hidden')
-  const pathPattern = textOption(options, 'pathPattern')
-  const columns = options.columns === undefined ? undefined : columnsOf(options)
+  const read = readOptions(options)
   return {
     ...(Object.fromEntries([...numbers, ...words, ...flags]) as TrainOptions),
     ...(lr === undefined ? {} : { optimiser: { lr } }),
     ...(parts ? { parts } : {}),
     ...(template === undefined ? {} : { template }),
     ...(hidden ? { hidden: hidden.map(Number) } : {}),
-    ...(columns || pathPattern !== undefined
-      ? { read: { ...(columns ? { columns } : {}), ...(pathPattern === undefined ? {} : { pathPattern }) } }
-      : {}),
+    ...(read ? { read } : {}),
   }
-}
-
-/** `text=sentence,label=0`: where the file calls a field otherwise. What fields there are is for the reader to say. */
-function columnsOf(options: OptionValues): Record<string, string | number> {
-  const entries = commaOption(options, 'columns')!.map((entry) => {
-    const at = entry.indexOf('=')
-    if (at < 1 || at === entry.length - 1)
-      throw new M4Error('USAGE', `--columns: expected FIELD=COLUMN, got "${entry}".`, {
-        hint: 'For example --columns text=sentence,label=0.',
-        details: { option: 'columns', got: entry },
-      })
-    const column = entry.slice(at + 1)
-    return [entry.slice(0, at), /^\d+$/.test(column) ? Number(column) : column] as const
-  })
-  return Object.fromEntries(entries)
 }
 
 /** @throws M4Error `USAGE` */
@@ -93,8 +76,11 @@ export function checkedNumber(
   const value = numberOption(options, name)
   if (value === undefined || (value >= least && value <= most && (!whole || Number.isInteger(value)))) return value
   const range = Number.isFinite(most) ? `${least} to ${most}` : `${least} or more`
-  const flag = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
-  throw new M4Error('USAGE', `--${flag}: expected a ${whole ? 'whole number' : 'number'}, ${range}; got ${value}.`, {
-    details: { option: name, got: value },
-  })
+  throw new M4Error(
+    'USAGE',
+    `${flagOf(name)}: expected a ${whole ? 'whole number' : 'number'}, ${range}; got ${value}.`,
+    {
+      details: { option: name, got: value },
+    },
+  )
 }

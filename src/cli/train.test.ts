@@ -1,8 +1,13 @@
-/** The parts of `m4fm adapter train` that need no process: options, and the line of a running training. */
+/** The parts of `m4fm adapter train` that need no process: options, hints, and the line of a running training. */
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { StepReport } from '../train/index.js'
+import type { M4Error } from '../core/errors.js'
+import { openDataSet, type StepReport } from '../train/index.js'
 import { COMMANDS, isGroup } from './commands.js'
+import { describeError } from './report-error.js'
 import { trainOptions } from './train-options.js'
 import { createStepLine, formatStep } from './train-progress.js'
 
@@ -57,6 +62,9 @@ describe('options of train', () => {
       [{ fraction: '1.5' }, '--fraction: expected a number, 0 to 1; got 1.5'],
       [{ lr: 'fast' }, '--lr'],
       [{ columns: 'text' }, '--columns: expected FIELD=COLUMN, got "text"'],
+      [{ rate: '0' }, '--rate: expected a number above 0, got 0'],
+      [{ timeUnit: 'h' }, '"h"'],
+      [{ format: 'tabel' }, 'Did you mean table?'],
     ] as const)
       expect(() => trainOptions(options)).toThrow(said)
     expect(() => trainOptions({ kind: 'lroa' })).toThrow(/--kind "lroa".*lora/)
@@ -73,11 +81,52 @@ describe('options of train', () => {
       columns: 'text=a',
       rsLora: true,
       recompute: true,
+      format: 'rows',
+      timeUnit: 'ms',
     }
     for (const { flags } of group.commands.train!.options) {
       const name = /^--([a-z-]+)/.exec(flags)![1]!.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
       if (own.includes(name)) continue
       expect(trainOptions({ [name]: values[name] ?? '1' }), flags).not.toEqual({})
+    }
+  })
+})
+
+describe('hints of data', () => {
+  test.each([
+    ['strange.csv', 'left,right\na,x\nb,y\n', {}, '--columns text=sentence,label=class or --columns text=0,label=1.'],
+    ['strange.jsonl', '{"left":"a","right":"x"}\n', {}, '--columns text=sentence,label=intent.'],
+    ['motion.csv', 'one,two\n1,2\n', { format: 'motion' }, '--channels ax,ay,az,gx,gy,gz.'],
+    ['half.csv', 'ax,ay,label\n1,2,x\n', { format: 'motion' }, '--channels ax,ay,az,gx,gy,gz.'],
+    ['unnamed.csv', 'ax,ay,az\n1,2,3\n', { format: 'motion' }, '--columns label=activity.'],
+    [
+      'units.csv',
+      'time,ax,ay,az,label\n0,1,1,1,x\n7e9,1,1,1,x\n14e9,1,1,1,x\n',
+      { format: 'motion' },
+      '--time-unit s or',
+    ],
+    [
+      'coco.json',
+      '{"images":[{"id":1,"file_name":"a.png","width":2,"height":2}],"annotations":[],"categories":[]}',
+      {},
+      '--media-folder pictures.',
+    ],
+  ] as const)('of %s name flags here, and options in code', async (name, content, options, hint) => {
+    const folder = mkdtempSync(join(tmpdir(), 'm4-hints-'))
+    try {
+      writeFileSync(join(folder, name), content)
+      const error = await openDataSet(join(folder, name), options).then(
+        () => undefined,
+        (reason: M4Error) => reason,
+      )
+      expect(error?.hint).not.toContain('--')
+      const { text, json } = describeError(error)
+      expect(text).toContain(hint)
+      // The sentence is said once, with the flags and without the options of code.
+      expect(text).not.toContain(error!.hint)
+      expect(json.error).toMatchObject({ hint: expect.stringContaining(hint) })
+    } finally {
+      rmSync(folder, { recursive: true })
     }
   })
 })

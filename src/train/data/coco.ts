@@ -5,6 +5,7 @@
 
 import { existsSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve } from 'node:path'
+import { adviceError } from '../../core/advice.js'
 import { M4Error } from '../../core/errors.js'
 import { cocoObject } from './coco-object.js'
 import type { FindingList } from './findings.js'
@@ -111,13 +112,11 @@ function pictureFolder(path: string, images: readonly CocoImage[], options: Open
   const tried = images.slice(0, 100)
   const folder = folders.find((each) => tried.some(({ file_name }) => existsSync(join(each, file_name))))
   if (folder) return resolve(folder)
-  throw new M4Error(
+  throw adviceError(
     'FILE_NOT_FOUND',
     `${path}: its pictures, e.g. ${images[0]?.file_name ?? 'none'}, are not in ${folders.join(', ')}.`,
-    {
-      hint: 'Say where they lie: mediaFolder.',
-      details: { path, folders },
-    },
+    { say: 'Say where they lie', examples: [{ mediaFolder: 'pictures' }] },
+    { path, folders },
   )
 }
 

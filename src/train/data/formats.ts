@@ -1,5 +1,6 @@
 /** The readers by format, and which one a path is for: content decides, the extension helps. */
 
+import { adviceError } from '../../core/advice.js'
 import { M4Error, unknownName } from '../../core/errors.js'
 import { readCoco } from './coco.js'
 import { PICTURE_NAME, SOUND_NAME, TABLE_NAME } from './media-files.js'
@@ -46,10 +47,12 @@ function folderFormat(path: string, below: readonly string[]): FormatName {
     })
   const fits = FOLDERS.filter(({ name }) => below.some((file) => name.test(file))).map(({ format }) => format)
   if (fits.includes('image-folder') && fits.includes('sound-folder'))
-    throw new M4Error('FORMAT_INVALID', `${path} holds pictures and sounds, expected one of them.`, {
-      hint: 'Say which to read: format "image-folder" or "sound-folder".',
-      details: { path },
-    })
+    throw adviceError(
+      'FORMAT_INVALID',
+      `${path} holds pictures and sounds, expected one of them.`,
+      { say: 'Say which to read', examples: [{ format: 'image-folder' }, { format: 'sound-folder' }] },
+      { path },
+    )
   if (fits[0]) return fits[0]
   throw new M4Error('FORMAT_UNSUPPORTED', `${path} holds neither pictures, nor WAV files, nor tables of motion.`, {
     hint: 'Pictures: png, jpg, webp, ppm, gif; sounds: wav; motion: csv, tsv. For texts, give the file itself.',

@@ -1,7 +1,8 @@
 /** Which columns of a table are acceleration, rotation, time, label and subject, by their names. */
 
-import { M4Error, unknownName } from '../../core/errors.js'
-import { type OpenOptions, TIME_UNITS, type TimeUnit } from './samples.js'
+import { type Advice, adviceError } from '../../core/advice.js'
+import { unknownName } from '../../core/errors.js'
+import { type OpenOptions, type ReadOptions, TIME_UNITS, type TimeUnit } from './samples.js'
 
 export interface MotionColumns {
   /** Columns of the channels: acceleration x, y, z, then rotation x, y, z where there is any. */
@@ -43,6 +44,12 @@ const TIMES: Readonly<Record<string, TimeUnit | undefined>> = {
   time_ns: 'ns',
   timestamp_ns: 'ns',
 }
+
+/** Where the columns of motion cannot be told by their names. */
+export const NAME_CHANNELS: Advice<ReadOptions> = Object.freeze({
+  say: 'Name the columns to read, in the order of the model',
+  examples: [{ channels: ['ax', 'ay', 'az', 'gx', 'gy', 'gz'] }],
+})
 
 /**
  * Undefined for a table that does not measure motion.
@@ -93,10 +100,12 @@ function axesOf(names: readonly string[], sensor: keyof typeof SENSORS): readonl
   if (sensor === 'acceleration' && found.filter((columns) => columns.length).length < 2) return undefined
   if (wrong >= 0) {
     const got = found[wrong]!.map((column) => names[column]).join(', ') || 'none'
-    throw new M4Error('FORMAT_INVALID', `Motion: expected one column for ${sensor} ${AXES[wrong]}, got ${got}.`, {
-      hint: 'Name the columns to read: channels ["ax", "ay", "az", "gx", "gy", "gz"].',
-      details: { names },
-    })
+    throw adviceError(
+      'FORMAT_INVALID',
+      `Motion: expected one column for ${sensor} ${AXES[wrong]}, got ${got}.`,
+      NAME_CHANNELS,
+      { names },
+    )
   }
   return found.map((columns) => columns[0]!)
 }

@@ -1,9 +1,9 @@
 /** One table of measurements → numbers, and the stretches of it that are whole recordings of one activity. */
 
-import { M4Error } from '../../core/errors.js'
+import { adviceError } from '../../core/advice.js'
 import type { FindingList } from './findings.js'
-import { guessTimeUnit, secondsOf } from './motion-columns.js'
-import type { OpenOptions } from './samples.js'
+import { guessTimeUnit, NAME_CHANNELS, secondsOf } from './motion-columns.js'
+import { type OpenOptions, TIME_UNITS, type TimeUnit } from './samples.js'
 import { rowsBehindHeader, startOfTable } from './table.js'
 
 export interface MotionTable {
@@ -33,13 +33,11 @@ export function motionTable(
 ): MotionTable {
   const start = startOfTable(path, text, options)
   if (!start?.motion)
-    throw new M4Error(
+    throw adviceError(
       'FORMAT_INVALID',
       `${path}: expected a header with ax,ay,az,gx,gy,gz (and time, label, subject).`,
-      {
-        hint: 'Name the columns to read: channels ["acc 1", "acc 2", …].',
-        details: { path, got: start?.names ?? text.slice(0, 200).split(/[\r\n]/, 1) },
-      },
+      NAME_CHANNELS,
+      { path, got: start?.names ?? text.slice(0, 200).split(/[\r\n]/, 1) },
     )
   const { channels, time, label, subject } = start.motion
   const values = channels.map((): number[] => [])
@@ -77,13 +75,11 @@ function timesInS(
 ): Float64Array {
   const unit = given ?? guessTimeUnit(times)
   if (!unit && times.length > 1)
-    throw new M4Error(
+    throw adviceError(
       'FORMAT_INVALID',
       `${path}: the times count in a unit that cannot be told, e.g. ${times[0]}, ${times[1]}.`,
-      {
-        hint: 'Say it: timeUnit "s", "ms", "us" or "ns".',
-        details: { path },
-      },
+      { say: 'Say it', examples: Object.keys(TIME_UNITS).map((unit) => ({ timeUnit: unit as TimeUnit })) },
+      { path },
     )
   if (!given && unit && unit !== 's')
     findings.add('time-unit', `${name}: the times are read as ${unit}, by their steps.`, { file: name })

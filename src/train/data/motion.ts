@@ -1,6 +1,7 @@
 /** Tables of motion: one file with labels, or a folder of them by class; and the numbers of their samples. */
 
 import { join } from 'node:path'
+import { adviceError } from '../../core/advice.js'
 import { M4Error, throwIfAborted } from '../../core/errors.js'
 import { yieldToEventLoop } from '../../core/progress.js'
 import type { MotionRecording } from '../../media/motion.js'
@@ -32,10 +33,15 @@ export const readMotion: Reader = async (source, options, findings): Promise<Rea
     const { text, file } = opened ?? (await readTextFile(path))
     const table = motionTable(path, name, text, options, findings)
     if (!table.labels && !facts.label)
-      throw new M4Error('FORMAT_INVALID', `${path}: expected a column "label", or a class folder above the file.`, {
-        hint: 'Name the column, columns { label: "activity" }, or put the files of each class into a folder of its own.',
-        details: { path },
-      })
+      throw adviceError(
+        'FORMAT_INVALID',
+        `${path}: expected a column "label", or a class folder above the file.`,
+        {
+          say: 'Put the files of each class into a folder of its own, or name the column',
+          examples: [{ columns: { label: 'activity' } }],
+        },
+        { path },
+      )
     timed &&= table.timesS !== undefined
     for (const stretch of stretches(table, name, facts, findings))
       samples.push({ kind: 'motion-label', path, ...stretch })
@@ -105,8 +111,11 @@ function recordingOf(dataSet: DataSet, table: MotionTable, { start, end, path }:
   if (timesS) return mergeEqualTimes({ ...table, timesS }, start, end)
   const { sampleRateHz } = dataSet.options
   if (sampleRateHz === undefined)
-    throw new M4Error('INVALID_REQUEST', `${path} has no column of times, expected a sample rate.`, {
-      hint: 'Open the data set with sampleRateHz.',
-    })
+    throw adviceError(
+      'INVALID_REQUEST',
+      `${path} has no column of times, expected a sample rate.`,
+      { say: 'Say how many samples a second it has, e.g. 50', examples: [{ sampleRateHz: 50 }] },
+      { path },
+    )
   return { channels: channels.map((channel) => channel.subarray(start, end)), sampleRateHz }
 }

@@ -1,5 +1,6 @@
 /** JSONL (one object a line), or a JSON list of objects → samples of texts, chats, or media that the rows name. */
 
+import { adviceError } from '../../core/advice.js'
 import { M4Error, throwIfAborted } from '../../core/errors.js'
 import { yieldToEventLoop } from '../../core/progress.js'
 import { chatSample } from './chat.js'
@@ -103,13 +104,14 @@ function collectorFor(path: string, first: JsonObject, options: OpenOptions, fin
   if (Array.isArray(first[messages])) return chatCollector(String(messages), findings)
   const found = findFields(names, columns)
   if (!found)
-    throw new M4Error(
+    throw adviceError(
       'FORMAT_INVALID',
       `${path}: expected objects with ${EXPECTED_FIELDS} or messages, got ${JSON.stringify(names)}.`,
       {
-        hint: 'Rename the fields, or say where they stand: columns { text: "sentence", label: "intent" }.',
-        details: { path, expected: EXPECTED_FIELDS, got: names },
+        say: 'Rename the fields, or say where they stand',
+        examples: [{ columns: { text: 'sentence', label: 'intent' } }],
       },
+      { path, expected: EXPECTED_FIELDS, got: names },
     )
   return fieldCollector(path, names, found, options, findings)
 }

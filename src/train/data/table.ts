@@ -1,6 +1,7 @@
 /** CSV and TSV with a header → samples of texts, or of media that the rows name. */
 
-import { M4Error, throwIfAborted } from '../../core/errors.js'
+import { adviceError } from '../../core/advice.js'
+import { type M4Error, throwIfAborted } from '../../core/errors.js'
 import { yieldToEventLoop } from '../../core/progress.js'
 import { type TableRow, tableRows } from './csv.js'
 import { collectRows, EXPECTED_FIELDS, type FoundFields, findFields } from './fields.js'
@@ -124,12 +125,13 @@ function headerExpected(path: string, text: string, options: OpenOptions): M4Err
   const line = text.split(/[\r\n]/, 1)[0] ?? ''
   const separator = separatorsOf(path, options).find((each) => line.includes(each)) ?? ','
   const got = (firstRow(text, separator, options)?.cells ?? []).map((cell) => cell.slice(0, 40))
-  return new M4Error(
+  return adviceError(
     'FORMAT_INVALID',
     `${path}: expected a header with ${EXPECTED_FIELDS}, the first row is ${JSON.stringify(got)}.`,
     {
-      hint: 'Add a first row with these names, or say where the fields stand: columns { text: "sentence", label: "class" } by name, { text: 0, label: 1 } without a header.',
-      details: { path, expected: EXPECTED_FIELDS, got },
+      say: 'Add a first row with these names, or say where the fields stand, by name or by number from 0',
+      examples: [{ columns: { text: 'sentence', label: 'class' } }, { columns: { text: 0, label: 1 } }],
     },
+    { path, expected: EXPECTED_FIELDS, got },
   )
 }
