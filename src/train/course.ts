@@ -63,6 +63,19 @@ export const warning = (code: OwnCode, message: string): TrainFinding => ({
   message,
 })
 
+export const RANDOM_WEIGHTS = warning(
+  'random-weights',
+  'The weights of this image are random: no accuracy is measured on it.',
+)
+
+/** What an adapter that brings nothing is told; undefined for one that is better than the base. */
+export function noGain(metric: Score, base: NonNullable<Finished['base']>): TrainFinding | undefined {
+  if (metric.value > base.value) return undefined
+  const how = base.how === undefined ? '' : ` (${base.how})`
+  const numbers = `${metric.value.toFixed(3)} against ${base.value.toFixed(3)}`
+  return warning('no-gain', `On the held-out samples the adapter is no better than the base${how}: ${numbers}.`)
+}
+
 /** The samples, read, checked and split. */
 export interface Sides {
   /** The whole set: its digest and path are recorded. */

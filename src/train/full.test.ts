@@ -28,7 +28,7 @@ import {
 import { differentiable } from './autodiff/frozen.js'
 import { imagebindTrainingGraph } from './encoders/index.js'
 import { checkpointTensors, joinedParameters, ownCheckpoint, trainable, withTrained } from './full.js'
-import { learnProgram, openTestGraph } from './heads/testing/learn.js'
+import { learnProgram, runGraph } from './heads/testing/learn.js'
 import { mseLoss } from './losses/index.js'
 import { type Program, stepGraph } from './step-graph.js'
 
@@ -90,22 +90,6 @@ function distanceTo(graph: Graph, output: string, full: ReturnType<typeof traina
   }
 }
 
-async function run(graph: Graph, feeds: Readonly<Record<string, HostTensor>>): Promise<Record<string, Float32Array>> {
-  const { engine, session } = await openTestGraph(graph)
-  using _ = session
-  const tensors = Object.entries(feeds).map(
-    ([name, { dtype, dims, data }]) => [name, engine.tensor(dtype, dims, data)] as const,
-  )
-  const results = Object.entries(await session.run(Object.fromEntries(tensors)))
-  for (const [, tensor] of tensors) tensor.dispose()
-  return Object.fromEntries(
-    results.map(([name, tensor]) => {
-      using result = tensor
-      return [name, (result.data as Float32Array).slice()]
-    }),
-  )
-}
-
 const parameterFeeds = (full: ReturnType<typeof trainable>, changed: ReadonlyMap<string, Float32Array> = new Map()) =>
   Object.fromEntries(
     full.parameters.map(({ name, dims, initial }) => [
@@ -134,8 +118,8 @@ describe('a tied table and a stack', () => {
 
   test('the untrained program gives what the graph gives', async () => {
     const program = stepGraph('same', full.parameters, distanceTo(graph, 'logits', full), 'none')
-    const { y } = await run(program, { ids, wanted, ...parameterFeeds(full) })
-    const { logits } = await run(graph, { ids })
+    const { y } = await runGraph(program, { ids, wanted, ...parameterFeeds(full) })
+    const { logits } = await runGraph(graph, { ids })
     logits!.forEach((x, i) => {
       expect(y![i]).toBeCloseTo(x, 6)
     })
@@ -147,7 +131,7 @@ describe('a tied table and a stack', () => {
   ])('gradients of %s are those of differences', async (_, select) => {
     const some = trainable(graph, weights, { select })
     const program = distanceTo(graph, 'logits', some)
-    const found = await run(stepGraph('g', some.parameters, program, 'gradients'), {
+    const found = await runGraph(stepGraph('g', some.parameters, program, 'gradients'), {
       ids,
       wanted,
       ...parameterFeeds(some),
@@ -160,7 +144,7 @@ describe('a tied table and a stack', () => {
           [step, -step].map(async (by) => {
             const data = initial()
             data[i]! += by
-            return (await run(lossAt, { ids, wanted, ...parameterFeeds(some, new Map([[name, data]])) })).loss![0]!
+            return (await runGraph(lossAt, { ids, wanted, ...parameterFeeds(some, new Map([[name, data]])) })).loss![0]!
           }),
         )
         expect(found[`gradient/${name}`]![i]).toBeCloseTo((sides[0]! - sides[1]!) / (2 * step), 3)
@@ -185,9 +169,9 @@ describe('a tied table and a stack', () => {
       using file = openCheckpoint(path)
       expect([...file.tensors.keys()].sort()).toEqual(['embed', 'k', 'logScale', 'o', 'o/bias', 'q', 'v'])
       const again = ownCheckpoint(weightsOf(file), weights)
-      const { logits } = await run(toyGraph(again), { ids })
+      const { logits } = await runGraph(toyGraph(again), { ids })
       const at = stepGraph('at', full.parameters, program, 'none')
-      const { y } = await run(at, { ids, wanted, ...parameterFeeds(full, parameters) })
+      const { y } = await runGraph(at, { ids, wanted, ...parameterFeeds(full, parameters) })
       logits!.forEach((x, i) => {
         expect(x).toBeCloseTo(y![i]!, 5)
       })

@@ -10,7 +10,7 @@ import { M4Error } from '../core/errors.js'
 import type { HostTensor } from '../core/tensor.js'
 import type { Binding, Engine, Session, Tensor } from '../engine/types.js'
 import type { Hyperparameter } from './schedule.js'
-import type { StepResult, TrainingState } from './state.js'
+import { runBatch, type StepResult, type TrainingState } from './state.js'
 
 /** All of one step, as `scalarsAt` gives them. */
 export type Scalars = Readonly<Record<Hyperparameter, number>>
@@ -99,16 +99,7 @@ export class HostStepSession implements Disposable {
     scalars: Scalars,
     signal?: AbortSignal,
   ): Promise<Required<StepResult>> {
-    const feeds = Object.entries(batch).map(([name, { dtype, dims, data }]) => {
-      const tensor = this.engine.tensor(dtype, dims, data)
-      this.#binding.bindInput(name, tensor)
-      return tensor
-    })
-    try {
-      await this.#binding.run({ signal })
-    } finally {
-      for (const tensor of feeds) tensor.dispose()
-    }
+    await runBatch(this.engine, this.#binding, batch, signal)
     const gradients = new Map([...this.#gradients].map(([name, { data }]) => [name, data as Float32Array]))
     return { loss: (this.#loss.data as Float32Array)[0]!, gradientNorm: updateOnHost(this.state, gradients, scalars) }
   }

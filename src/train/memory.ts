@@ -7,6 +7,9 @@ import { DTYPES } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
 import type { Graph } from '../graph/index.js'
 
+/** What AdamW keeps of each parameter during a step: value, two moments, their new values, and a gradient. */
+export const STATE_COPIES = 7
+
 export interface MemoryEstimate {
   /** Weights as the runtime keeps them: packed copies of matrices, the rest mapped. */
   readonly weightBytes: number

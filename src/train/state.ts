@@ -5,6 +5,25 @@ import type { Binding, Engine, Session, Tensor } from '../engine/types.js'
 import { HYPERPARAMETERS, type Hyperparameter } from './schedule.js'
 import type { ParameterShape } from './step-graph.js'
 
+/** One run on a batch, whose tensors are given back. @throws M4Error as `Binding.run` */
+export async function runBatch(
+  engine: Engine,
+  binding: Binding,
+  batch: Readonly<Record<string, HostTensor>>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const feeds = Object.entries(batch).map(([name, { dtype, dims, data }]) => {
+    const tensor = engine.tensor(dtype, dims, data)
+    binding.bindInput(name, tensor)
+    return tensor
+  })
+  try {
+    await binding.run({ signal })
+  } finally {
+    for (const tensor of feeds) tensor.dispose()
+  }
+}
+
 /** `p/<name>`, `state/m/<name>`, `state/v/<name>` → tensor: what checkpoints hold. Sums of gradients live for one step only. */
 export class TrainingState implements Disposable {
   readonly tensors: ReadonlyMap<string, Tensor>
@@ -105,16 +124,7 @@ export class StepSession implements Disposable {
     signal?: AbortSignal,
   ): Promise<StepResult> {
     for (const [name, tensor] of this.#scalars) (tensor.data as Float32Array)[0] = scalars[name]!
-    const feeds = Object.entries(batch).map(([name, { dtype, dims, data }]) => {
-      const tensor = this.engine.tensor(dtype, dims, data)
-      this.#binding.bindInput(name, tensor)
-      return tensor
-    })
-    try {
-      await this.#binding.run({ signal })
-    } finally {
-      for (const tensor of feeds) tensor.dispose()
-    }
+    await runBatch(this.engine, this.#binding, batch, signal)
     return {
       loss: (this.#loss.data as Float32Array)[0]!,
       gradientNorm: this.#norm && (this.#norm.data as Float32Array)[0]!,

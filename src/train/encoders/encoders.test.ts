@@ -8,7 +8,7 @@ import { readImageBindLora, usableAdapter } from '../../adapters/index.js'
 import { writeSafetensors } from '../../checkpoint/index.js'
 import { liveHandles } from '../../core/disposal.js'
 import { normalSource } from '../../core/random.js'
-import { type HostTensor, hostTensor, int64Tensor } from '../../core/tensor.js'
+import { hostTensor, int64Tensor } from '../../core/tensor.js'
 import { openEngine } from '../../engine/index.js'
 import type { Graph } from '../../graph/index.js'
 import {
@@ -20,7 +20,7 @@ import {
   type LinearKind,
 } from '../../models/index.js'
 import { classifierHead, headProgram, segmentationHead, type TaskHead } from '../heads/index.js'
-import { learnProgram, made, openTestGraph } from '../heads/testing/learn.js'
+import { learnProgram, made, openTestGraph, runGraph } from '../heads/testing/learn.js'
 import { stepGraph } from '../step-graph.js'
 import {
   cacheFeatures,
@@ -66,23 +66,6 @@ const pixels = made([2, 1, 3, 1, 12, 12], normalSource(5))
 const classifier = (width: number) =>
   classifierHead({ in: width, hidden: [], classes: 3, activation: 'relu' }) as TaskHead
 
-/** All outputs for these feeds; parameters by `p/<name>`. */
-async function run(graph: Graph, feeds: Readonly<Record<string, HostTensor>>): Promise<Record<string, Float32Array>> {
-  const { engine, session } = await openTestGraph(graph)
-  using _ = session
-  const tensors = Object.entries(feeds).map(
-    ([name, { dtype, dims, data }]) => [name, engine.tensor(dtype, dims, data)] as const,
-  )
-  const results = Object.entries(await session.run(Object.fromEntries(tensors)))
-  for (const [, tensor] of tensors) tensor.dispose()
-  return Object.fromEntries(
-    results.map(([name, tensor]) => {
-      using result = tensor
-      return [name, (result.data as Float32Array).slice()]
-    }),
-  )
-}
-
 const emptyLora = (graph: Graph, rank = 0, element: (i: number) => number = () => 0) =>
   Object.fromEntries(
     graph.inputs.flatMap(({ name, dims }) => {
@@ -111,10 +94,10 @@ describe('LoRA at added places', () => {
       ['lora/layers.1/mlp/fc1/A', ['?', WIDTH, 'R']],
       ['lora/layers.1/mlp/fc1/B', ['?', 'R', 2 * WIDTH]],
     ])
-    const { embedding } = await run(plain, { motion })
-    expect((await run(added, { motion, ...emptyLora(added) })).embedding).toEqual(embedding)
+    const { embedding } = await runGraph(plain, { motion })
+    expect((await runGraph(added, { motion, ...emptyLora(added) })).embedding).toEqual(embedding)
     const next = normalSource(8)
-    expect((await run(added, { motion, ...emptyLora(added, 2, next) })).embedding).not.toEqual(embedding)
+    expect((await runGraph(added, { motion, ...emptyLora(added, 2, next) })).embedding).not.toEqual(embedding)
   })
 
   test('what cannot be is refused', () => {
@@ -278,6 +261,6 @@ test.each([
   const batch = { pixels, 'target/labels': truth }
   const { losses } = await learnProgram(program, parameters, initial(1), batch, { steps: 80, lr: 0.02 })
   expect(losses.at(-1)).toBeLessThan(losses[0]! / 2)
-  const features = await run(featureGraph(training), { pixels })
+  const features = await runGraph(featureGraph(training), { pixels })
   expect(features.features).toHaveLength(2 * 9 * WIDTH)
 })

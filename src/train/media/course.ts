@@ -9,13 +9,14 @@ import {
   type Course,
   type Finished,
   MEASURED,
+  noGain,
+  RANDOM_WEIGHTS,
   type Say,
   type Sides,
   type TrainPlan,
   type TrainRequest,
-  warning,
 } from '../course.js'
-import { estimateMemory, type MemoryEstimate } from '../memory.js'
+import { estimateMemory, type MemoryEstimate, STATE_COPIES } from '../memory.js'
 import { nameOf, requireSmall } from '../pack.js'
 import { measurables, mediaEvalLines } from './eval-lines.js'
 import { measureBase, measureHead } from './evaluate.js'
@@ -23,9 +24,6 @@ import { type FeatureMemory, featureBytes, featureWidth, spread } from './featur
 import { type ResolvedMediaOptions, resolveMediaOptions } from './options.js'
 import { type HeadTensors, headOf, headStepGraph, type MediaSubject, mediaSubject } from './subject.js'
 import { type MediaTask, mediaTask } from './task.js'
-
-/** Values, two moments, their new values, and a gradient. */
-const STATE_COPIES = 7
 
 /** For all lines of eval.jsonl; the head and the manifest get the rest. */
 const EVAL_BYTES = 5_000_000
@@ -170,7 +168,7 @@ async function measure(
   const { image, engine, signal, onProgress } = request
   const adapter = adapterOf(request, plan, tensors)
   if (image.manifest.weights === 'random') {
-    say(warning('random-weights', 'The weights of this image are random: no accuracy is measured on it.'))
+    say(RANDOM_WEIGHTS)
     return { metric: undefined, base: undefined }
   }
   using firmware = await openFirmware(image, { engine })
@@ -182,10 +180,8 @@ async function measure(
   })
   if (request.measureBase === false) return { metric, base: undefined }
   const base = await measureBase(firmware, plan.task, held, subject.train.set.samples, signal)
-  if (metric.value <= base.value) {
-    const numbers = `${metric.value.toFixed(3)} against ${base.value.toFixed(3)}`
-    say(warning('no-gain', `On the held-out samples the adapter is no better than the base (${base.how}): ${numbers}.`))
-  }
+  const finding = noGain(metric, base)
+  if (finding) say(finding)
   return { metric, base }
 }
 

@@ -11,6 +11,8 @@ import {
   type Course,
   type Finished,
   MEASURED,
+  noGain,
+  RANDOM_WEIGHTS,
   type Say,
   type Sides,
   type TrainPlan,
@@ -18,7 +20,7 @@ import {
   warning,
 } from '../course.js'
 import type { DataSet } from '../data/index.js'
-import { estimateMemory, type MemoryEstimate } from '../memory.js'
+import { estimateMemory, type MemoryEstimate, STATE_COPIES } from '../memory.js'
 import { type ResolvedOptions, resolveOptions } from '../options.js'
 import { nameOf, requireSmall } from '../pack.js'
 import { estimateSeconds } from '../speed.js'
@@ -26,9 +28,6 @@ import { evalSampleOf, isWithoutEffect, measureText } from './evaluate.js'
 import { contextOf, openTextEncoder } from './open.js'
 import { type TextSubject, textSubject } from './subject.js'
 import { isTextSample, type TextEncoder, type TextSample } from './task.js'
-
-/** Values, two moments, their new values, and a gradient. */
-const STATE_COPIES = 7
 
 const texts = ({ samples }: DataSet): TextSample[] => samples.filter(isTextSample)
 
@@ -195,7 +194,7 @@ async function measure(
 ): Promise<Pick<Finished, 'metric' | 'base'>> {
   const { image, engine, signal, onProgress } = request
   if (image.manifest.weights === 'random') {
-    say(warning('random-weights', 'The weights of this image are random: no accuracy is measured on it.'))
+    say(RANDOM_WEIGHTS)
     return { metric: undefined, base: undefined }
   }
   using firmware = await openFirmware(image, { engine })
@@ -213,12 +212,7 @@ async function measure(
     )
   const base = request.measureBase === false ? undefined : await measureText(firmware, task, samples, options)
   const metric = await measureText(firmware, task, samples, { ...options, adapter: tensors })
-  if (base && metric.value <= base.value)
-    say(
-      warning(
-        'no-gain',
-        `On the held-out samples the adapter is no better than the base: ${metric.value.toFixed(3)} against ${base.value.toFixed(3)}.`,
-      ),
-    )
+  const finding = base && noGain(metric, base)
+  if (finding) say(finding)
   return { metric, base }
 }

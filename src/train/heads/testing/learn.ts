@@ -27,6 +27,26 @@ export async function openTestGraph(graph: Graph) {
   return { engine, session }
 }
 
+/** All outputs for these feeds; of a step graph, parameters by `p/<name>`. */
+export async function runGraph(
+  graph: Graph,
+  feeds: Readonly<Record<string, HostTensor>>,
+): Promise<Record<string, Float32Array>> {
+  const { engine, session } = await openTestGraph(graph)
+  using _ = session
+  const tensors = Object.entries(feeds).map(
+    ([name, { dtype, dims, data }]) => [name, engine.tensor(dtype, dims, data)] as const,
+  )
+  const results = Object.entries(await session.run(Object.fromEntries(tensors)))
+  for (const [, tensor] of tensors) tensor.dispose()
+  return Object.fromEntries(
+    results.map(([name, tensor]) => {
+      using result = tensor
+      return [name, (result.data as Float32Array).slice()]
+    }),
+  )
+}
+
 /** AdamW on the same batch, step by step. */
 export async function learnProgram(
   program: Program,
