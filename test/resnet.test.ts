@@ -76,7 +76,7 @@ const relu = (x: Planes) => each(x, (value) => Math.max(value, 0))
 const pooled = (x: Planes) => x.map((plane) => plane.flat().reduce((a, b) => a + b, 0) / plane.flat().length)
 
 /** @param pixels red, green and blue less their means */
-function reference(pixels: Planes): { features: number[][]; probabilities: number[] } {
+function reference(pixels: Planes): { features: number[][]; patches: number[]; probabilities: number[] } {
   const stem = relu(conv(pixels.slice().reverse(), 'conv1', 'bn_conv1', 2, 3))
   const half = stem[0]!.length / 2
   let x: Planes = stem.map((plane) =>
@@ -87,6 +87,7 @@ function reference(pixels: Planes): { features: number[][]; probabilities: numbe
     ),
   )
   const features: number[][] = []
+  let patches: number[] = []
   for (const [stage, blocks] of STAGES.entries())
     for (let block = 0; block < blocks; block++) {
       const name = `${stage + 2}${'abc'[block]}_branch`
@@ -97,19 +98,22 @@ function reference(pixels: Planes): { features: number[][]; probabilities: numbe
       const beside = block === 0 ? conv(x, `res${name}1`, `bn${name}1`, strides, 0) : x
       x = relu(each(c, (value, k, y, z) => value + beside[k]![y]![z]!))
       features.push(pooled(x))
+      // The last stage but one ends here: places row by row, all channels of each.
+      if (features.length === 3)
+        patches = x[0]!.flatMap((row, y) => row.flatMap((_, z) => x.map((plane) => plane[y]![z]!)))
     }
   const last = features.at(-1)!
   const scores = Array.from({ length: CLASSES }, (_, k) =>
     last.reduce((sum, value, i) => sum + value * at('fc1000/kernel')[i * CLASSES + k]!, at('fc1000/bias')[k]!),
   )
   const total = scores.reduce((sum, score) => sum + Math.exp(score), 0)
-  return { features, probabilities: scores.map((score) => Math.exp(score) / total) }
+  return { features, patches, probabilities: scores.map((score) => Math.exp(score) / total) }
 }
 
 const difference = (a: ArrayLike<number>, b: readonly number[]) =>
   b.reduce((most, value, i) => Math.max(most, Math.abs(value - a[i]!)), a.length === b.length ? 0 : 1)
 
-test('classes and pooled middle layers', async () => {
+test('classes, pooled middle layers and places', async () => {
   const model = architecture('resnet')
   const topology = {
     model_config: { config: { layers: [{ class_name: 'BatchNormalization', config: { epsilon: EPSILON } }] } },
@@ -139,11 +143,13 @@ test('classes and pooled middle layers', async () => {
   )
   expect(difference(pixels.data as Float32Array, planes.flat(2))).toBeLessThan(1e-4)
   const results = await encode.run({ pixels })
-  const { features, probabilities } = reference(planes)
+  const { features, patches, probabilities } = reference(planes)
   const names = Object.keys(results).sort()
-  expect(names).toEqual(['pooled/s3', 'pooled/s2', 'pooled/s4', 'probabilities'].sort())
+  expect(names).toEqual(['patches', 'pooled/s3', 'pooled/s2', 'pooled/s4', 'probabilities'].sort())
   const data = (name: string) => results[name]!.data as Float32Array
   for (const block of [2, 3, 4]) expect(difference(data(`pooled/s${block}`), features[block - 1]!)).toBeLessThan(2e-3)
   expect(difference(data('probabilities'), probabilities)).toBeLessThan(1e-4)
+  expect(results.patches!.dims).toEqual([1, 16, 12])
+  expect(difference(data('patches'), patches)).toBeLessThan(2e-3)
   for (const tensor of Object.values(results)) tensor.dispose()
 })

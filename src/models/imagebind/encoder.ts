@@ -35,6 +35,7 @@ const MASKED = -1e9
  *   outputs  embedding [B, E]: of length 1, scaled, then averaged over clips
  *            head [B·Q, E]: the same before any of that
  *            token [B·Q, C]: what the head reads, for heads of one's own (`imagebindHeadGraph`)
+ *            patches [B·Q, P, C] of pictures: the other tokens behind the head's norm, row by row, for boxes, points and masks
  */
 export function imagebindGraph(
   config: ImageBindConfig,
@@ -62,15 +63,19 @@ export function imagebindGraph(
   const token = stem.ids ? endToken(g, config, stem.ids, x) : g.op('Gather', [x, g.int64(0)], { axis: 1 }, 'token') // [B·Q, C]
   g.output('token', token)
   // As in the reference: all tokens are normalised where the class token is selected behind the norm.
-  const normed = stem.ids
-    ? layerNorm(ctx, g, token, 'norm', 'norm')
-    : g.op('Gather', [layerNorm(ctx, g, x, 'norm', 'norm'), g.int64(0)], { axis: 1 }, 'cls/normed')
+  const all = layerNorm(ctx, g, stem.ids ? token : x, 'norm', 'norm')
+  const normed = stem.ids ? all : g.op('Gather', [all, g.int64(0)], { axis: 1 }, 'cls/normed')
+  if (modality === 'vision') g.output('patches', behindClass(g, all))
   const head = dense(ctx, g, normed, 'head', 'head')
   g.output('head', head)
   const scale = scaled ? g.float32(cutScale(config, need(weights, 'logScale'))) : undefined
   g.output('embedding', joint(g, head, { scale, ...(clips ? { items: stem.input } : {}) }))
   return g.build()
 }
+
+/** Tokens without the first. [N, T, C] → [N, T - 1, C] */
+const behindClass = (g: GraphBuilder, tokens: Value) =>
+  g.op('Slice', [tokens, g.int64([1]), g.int64([Number(tokens.dims[1])]), g.int64([1])], {}, 'patches')
 
 /** min(exp(logScale), maxScale) */
 const cutScale = ({ maxScale }: ImageBindConfig, logScale: WeightTensor) =>
