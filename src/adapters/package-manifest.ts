@@ -60,6 +60,10 @@ export interface AdapterFacts {
     readonly in: number
     readonly out: number
     readonly labels?: readonly string[]
+    /** Of heads that read every patch of a picture: their grid. */
+    readonly patches?: { readonly rows: number; readonly columns: number }
+    /** Of boxes: shapes at every patch, width and height as shares of the square that the encoder sees. */
+    readonly anchors?: readonly (readonly [width: number, height: number])[]
   }
   readonly base: AdapterBase
   readonly training?: TrainingRecord
@@ -139,7 +143,18 @@ const CHECK = shape({
   path: oneOf(1, 2, 3, 4),
   kind: oneOf(...PACKAGE_KINDS),
   'prompt?': shape({ template: text(), 'labels?': names(2) }),
-  'head?': shape({ type: text(100), in: whole(1), out: whole(1), 'labels?': names(1) }),
+  'head?': shape({
+    type: text(100),
+    in: whole(1),
+    out: whole(1),
+    'labels?': names(1),
+    'patches?': shape({ rows: whole(1), columns: whole(1) }),
+    'anchors?': (value, field) => {
+      const isShape = (each: unknown) => Array.isArray(each) && each.length === 2 && each.every((size) => size > 0)
+      if (!Array.isArray(value) || !value.length || !value.every(isShape))
+        throw wrongField(field, 'a list of [width, height] above 0', value)
+    },
+  }),
   base: shape({
     abi: matching(/^abi-[0-9a-f]{16}$/, 'an ABI id such as abi-0123456789abcdef'),
     module: text(100),
@@ -175,7 +190,8 @@ export function checkManifest(value: unknown): AdapterManifest {
     const manifest = value as AdapterManifest
     requireFiles(manifest)
     const { head } = manifest
-    if (head?.labels && head.labels.length !== head.out)
+    // Boxes have several outputs a label: that they fit is for the reader of heads to say.
+    if (head?.labels && !head.anchors && head.labels.length !== head.out)
       throw wrongField('head.labels', `${head.out} labels, one an output`, head.labels.length)
     return manifest
   } catch (error) {

@@ -43,6 +43,20 @@ const ANSWERS: Readonly<{ [T in Task]: (output: Outputs[T]) => string }> = Objec
       .map((row) => row.map(({ index, similarity }) => `${index} ${similarity.toFixed(3)}`).join('\n'))
       .join('\n\n'),
   describe: ({ text }) => text,
+  detect: ({ boxes }) =>
+    boxes.length
+      ? table(
+          boxes.map(({ label, score, box }) => [label, percent(score), box.map((dots) => dots.toFixed(1)).join(', ')]),
+          ['left', 'right', 'left'],
+        )
+      : 'nothing',
+  keypoints: ({ points }) =>
+    table(
+      points.map(({ name, score, x, y }) => [name, percent(score), `${x.toFixed(1)}, ${y.toFixed(1)}`]),
+      ['left', 'right', 'left'],
+    ),
+  segment: (output) => `a mask of ${output.width} × ${output.height} dots`,
+  count: ({ count }) => count.toFixed(1),
   paint: ({ width, height }) => `a picture of ${width} × ${height} dots`,
   speak: ({ durationS, sampleRateHz, sentences, unspoken }) =>
     [

@@ -141,14 +141,14 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
     operands: '[image-or-input...]',
     about:
       'Ask an image once. The first argument is the image if it names one (a folder, a built recipe, `device`); ' +
-      'default: the active slot, else `lite`. The rest is the input: text, WAV files for transcribe and listen; embed, similarity, match, retrieve and describe also ' +
+      'default: the active slot, else `lite`. The rest is the input: text, WAV files for transcribe and listen, a picture for detect, keypoints, segment and count; embed, similarity, match, retrieve and describe also ' +
       'take pictures, WAV and CSV (motion), told by how their names end.',
     options: [
       {
         flags: '--task <task>',
         about:
-          'generate, complete, classify, transcribe, listen, describe, embed, similarity, match, retrieve, speak or paint; ' +
-          'or an entry of mAIBench, T1 to T50 (see `m4fm tasks`)',
+          'generate, complete, classify, transcribe, listen, describe, embed, similarity, match, retrieve, detect, keypoints, segment, ' +
+          'count, speak or paint; or an entry of mAIBench, T1 to T50 (see `m4fm tasks`)',
       },
       { flags: '--image <image>', about: 'the image; all arguments are then input' },
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
@@ -173,7 +173,10 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
           'prompt with {} for the text (classify, generate, listen) or the label (match); classify and generate without: that of the adapter',
       },
       { flags: '--chat', about: "generate: the input is a user's message, not a text to continue" },
-      { flags: '--out <file>', about: 'the file to write: WAV of speak, PNG of paint' },
+      {
+        flags: '--out <file>',
+        about: 'the file to write: WAV of speak, PNG of paint and segment (grey: class or foreground)',
+      },
       { flags: '--voice <name>', about: 'speak: one of several voices, by number or name' },
       { flags: '--speed <x>', about: 'speak: 0.25 to 4, 1 is as published' },
       { flags: '--picture <file>', about: 'paint: a picture to start from' },
@@ -194,7 +197,13 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
         about: 'retrieve: what is searched, a text, a file or a .txt of lines; may be repeated',
         repeatable: true,
       },
-      { flags: '--top <n>', about: 'retrieve: how many are given (default 10)' },
+      { flags: '--top <n>', about: 'how many are given at most: retrieve (default 10), detect (default 100)' },
+      { flags: '--min-score <x>', about: 'detect: leave out boxes below (default 0.3)' },
+      {
+        flags: '--overlap <x>',
+        about: 'detect: of two boxes of a label that overlap more, keep the better (default 0.5)',
+      },
+      { flags: '--region <x,y,w,h>', about: 'keypoints: where in the picture to look, in dots' },
       { flags: '--question <text>', about: 'describe: default What is this?' },
       { flags: '--rate <hz>', about: 'samples a second of motion; default: the first column is the time in s' },
       { flags: '--mean', about: 'embed, similarity, match: take the mean over windows of a long text' },

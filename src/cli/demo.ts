@@ -127,6 +127,10 @@ const ESSENCE: Readonly<{ [T in Task]: (output: Outputs[T]) => unknown }> = Obje
   match: ({ matches }) => ({ matches }),
   retrieve: ({ results }) => ({ results }),
   describe: ({ text }) => ({ text }),
+  detect: ({ boxes }) => ({ boxes }),
+  keypoints: ({ points }) => ({ points }),
+  segment: ({ width, height }) => ({ width, height }),
+  count: ({ count }) => ({ count }),
   paint: ({ width, height }) => ({ width, height }),
   speak: ({ durationS, sentences }) => ({ durationS, sentences: sentences.map(({ text }) => text) }),
 })

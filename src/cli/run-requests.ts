@@ -15,6 +15,7 @@ import {
 } from './context.js'
 import { readBytes, readExamples, readLines, readTexts } from './inputs.js'
 import { isMediaFile, itemOf } from './items.js'
+import { PATCH_TASKS } from './patch-requests.js'
 
 export interface RunInput {
   readonly context: CliContext
@@ -25,7 +26,7 @@ export interface RunInput {
   readonly entry?: BenchTask | undefined
 }
 
-interface TaskMaker<T extends Task> {
+export interface TaskMaker<T extends Task> {
   /** Options that mean something to it, beside `task`, `image` and `file`. */
   readonly takes: readonly string[]
   readonly make: (input: RunInput) => Promise<RequestOf<T>>
@@ -153,6 +154,7 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
       }
     },
   },
+  ...PATCH_TASKS,
   paint: {
     takes: ['out', 'picture', 'from', 'rate', ...PAINT_TEXTS, ...PAINT_NUMBERS],
     make: async (input) => {
@@ -232,7 +234,7 @@ function adapted({ adapter }: RunInput) {
   if (!adapter) return {}
   if (adapter.tensors) return { adapter: adapter.tensors }
   throw new M4Error('USAGE', `Adapter ${adapter.facts.name} is a head on the features of an encoder.`, {
-    hint: 'Use it with --task match (labels of its own), or embed and retrieve where it projects.',
+    hint: 'Use it with the task that `m4fm adapter inspect` names.',
   })
 }
 

@@ -13,6 +13,21 @@ const SAVERS: { readonly [T in Task]?: Saver<T> } = Object.freeze({
     await atomicWriteFile(path, await encodePng(picture))
     return { width: picture.width, height: picture.height, out: path }
   },
+  /** Grey: the number of the class, or the share of foreground in 255 steps. */
+  segment: async (output, path) => {
+    const { encodePng } = await import('../media/index.js')
+    const { width, height } = output
+    const levels = 'mask' in output ? output.mask : output.alpha.map((share) => Math.round(255 * share))
+    const data = Uint8Array.from({ length: 3 * width * height }, (_, i) => levels[Math.floor(i / 3)]!)
+    await atomicWriteFile(path, await encodePng({ data, width, height }))
+    const shareOf = (counts: (level: number) => number) =>
+      levels.reduce((sum: number, level: number) => sum + counts(level), 0)
+    const found =
+      'mask' in output
+        ? { labels: output.labels.map((label, k) => ({ label, dots: shareOf((level) => Number(level === k)) })) }
+        : { foregroundDots: shareOf((level) => level / 255) }
+    return { width, height, ...found, out: path }
+  },
   speak: async ({ samples, ...facts }, path) => {
     const { encodeWav16 } = await import('../media/index.js')
     await atomicWriteFile(path, encodeWav16(samples, facts.sampleRateHz))
@@ -27,7 +42,7 @@ export const isSaved = (task: Task): boolean => Object.hasOwn(SAVERS, task)
 export function checkOut(task: Task, options: OptionValues): void {
   if (isSaved(task) && textOption(options, 'out') === undefined)
     throw new M4Error('USAGE', `run --task ${task}: expected --out.`, {
-      hint: `Name the file that the answer goes to, e.g. --out ${task === 'paint' ? 'picture.png' : 'speech.wav'}.`,
+      hint: `Name the file that the answer goes to, e.g. --out ${task === 'speak' ? 'speech.wav' : 'picture.png'}.`,
       details: { task },
     })
 }

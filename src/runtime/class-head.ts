@@ -17,6 +17,7 @@ import {
   senseOne,
 } from './items.js'
 import { readText } from './module-config.js'
+import type { PatchGrid } from './patch-heads/index.js'
 import type { MatchOutput } from './requests.js'
 import type { EmbedOptions } from './text-embedding.js'
 import { toUnitLength } from './tower.js'
@@ -26,9 +27,25 @@ import type { Work } from './work.js'
 const CLASSIFY = 'classify'
 const LABELS = 'labels'
 
-/** What a head gives: a logit for each label, or a vector in the space of texts. */
-export const HEAD_TYPES = ['classifier', 'retrieval'] as const
-export type HeadType = (typeof HEAD_TYPES)[number]
+/** What a head gives, and the tasks that it serves. */
+const SERVES = Object.freeze({
+  /** A logit for each label. */
+  classifier: 'match',
+  /** A vector in the space of texts. */
+  retrieval: 'embed, similarity and retrieve',
+  /** Of each patch, see patch-heads/: scores and offsets of anchors. */
+  boxes: 'detect',
+  /** Of each patch: how likely each point is there. */
+  'key-points': 'keypoints',
+  /** Of each patch: a logit for each class. */
+  segmentation: 'segment',
+  /** Of each patch: how much of it is foreground, a logit. */
+  matting: 'segment',
+  /** Of each patch: how many there are, before softplus. */
+  counting: 'count',
+})
+export type HeadType = keyof typeof SERVES
+export const HEAD_TYPES = Object.keys(SERVES) as HeadType[]
 
 /** y = W·x + b, row-major. */
 export interface HeadLayer {
@@ -48,8 +65,12 @@ export interface HeadAdapter {
   /** Width of those vectors, C. */
   readonly in: number
   readonly out: number
-  /** Of a classifier, in the order of its outputs; else none. */
+  /** Classes or names of points, in the order of its outputs; none for a projection, a matte or a count. */
   readonly labels: readonly string[]
+  /** Of heads that read every patch: their grid. */
+  readonly patches?: PatchGrid
+  /** Of boxes: shapes at every patch, shares of the square. */
+  readonly anchors?: readonly (readonly [width: number, height: number])[]
   /** First to last, ReLU between them. */
   readonly layers: readonly HeadLayer[]
 }
@@ -155,15 +176,15 @@ export async function embedProjected(
 const roleOf = (item: ReadItem): Role | undefined =>
   item.kind === 'text' ? 'TXT' : isSensed(item) ? ENCODER_ROLES[item.kind] : undefined
 
-function requireType({ name, kind, type }: HeadAdapter, wanted: HeadType): void {
+/** @throws M4Error `INVALID_REQUEST` for an adapter of the backbone, or a head of another type */
+export function requireType({ name, kind, type }: HeadAdapter, ...wanted: readonly HeadType[]): void {
   if (kind !== 'head')
     throw new M4Error('INVALID_REQUEST', `Adapter ${name} is one of the backbone, expected a head.`, {
       hint: 'It serves generate, classify and the like.',
     })
-  if (type === wanted) return
-  const tasks = { classifier: 'match', retrieval: 'embed, similarity and retrieve' }
-  throw new M4Error('INVALID_REQUEST', `Adapter ${name} is a head of type ${type}, expected ${wanted}.`, {
-    hint: `${type} serves ${tasks[type]}.`,
+  if (wanted.includes(type)) return
+  throw new M4Error('INVALID_REQUEST', `Adapter ${name} is a head of type ${type}, expected ${wanted.join(' or ')}.`, {
+    hint: `${type} serves ${SERVES[type]}.`,
     details: { expected: wanted, got: type },
   })
 }

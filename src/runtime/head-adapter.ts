@@ -1,7 +1,8 @@
 /**
- * Adapter packages of kind `head` → what `match` and `retrieve` take (class-head.ts).
+ * Adapter packages of kind `head` → what `match`, `retrieve`, `detect` and the like take (class-head.ts).
  *
- *   m4fm.json          head: type, in, out, labels · base.module: whose vectors it reads · base.abi: `featureAbi`
+ *   m4fm.json          head: type, in, out, labels; of patches also their grid and anchors · base.module: whose vectors it reads ·
+ *                      base.abi: `featureAbi`
  *   head.safetensors   layers.0.weight [out, in], layers.0.bias [out], layers.1.weight, …; ReLU between layers
  */
 
@@ -14,6 +15,7 @@ import { M4Error, unknownName } from '../core/errors.js'
 import { sha256Hex } from '../core/hash.js'
 import { canonicalJson, type Manifest, ROLES, type Role } from '../firmware/manifest.js'
 import { HEAD_TYPES, type HeadAdapter, type HeadLayer, type HeadType } from './class-head.js'
+import type { PatchGrid } from './patch-heads/index.js'
 
 export interface ReadHead {
   readonly adapter: HeadAdapter
@@ -29,10 +31,17 @@ export interface ReadHead {
 /**
  * What heads of a module depend on: whose vectors, and how wide. Other weights of the same kind keep it; then the package's
  * `base.image` differs, and it must be measured again.
- * @param width of the vectors that `embed` gives
+ * @param width of the vectors that `embed` gives, or of each patch
+ * @param patches their grid, for heads that read every patch
  */
-export function featureAbi({ modules }: Pick<Manifest, 'modules'>, module: Role, width: number): string {
-  const facts = canonicalJson({ module, architecture: modules[module]?.architecture ?? null, features: width })
+export function featureAbi(
+  { modules }: Pick<Manifest, 'modules'>,
+  module: Role,
+  width: number,
+  patches?: PatchGrid,
+): string {
+  const architecture = modules[module]?.architecture ?? null
+  const facts = canonicalJson({ module, architecture, features: width, ...(patches ? { patches } : {}) })
   return `abi-${sha256Hex(facts).slice(0, 16)}`
 }
 
@@ -77,7 +86,7 @@ function baseFindings(
   const { manifest } = image
   if (!manifest.modules[module as Role])
     return [finding('other-base', 'error', `The image ${manifest.name} has no module ${module}.`)]
-  if (featureAbi(manifest, module as Role, head!.in) !== base.abi)
+  if (featureAbi(manifest, module as Role, head!.in, head!.patches) !== base.abi)
     return [
       finding(
         'other-base',
@@ -98,7 +107,7 @@ export function headAdapter(
   { name, head, base }: Pick<AdapterManifest, 'name' | 'head' | 'base'>,
   tensors: ReadonlyMap<string, HeadTensor>,
 ): Omit<ReadHead, 'manifest' | 'digest'> {
-  const { type, in: inner, out, labels = [] } = head!
+  const { type, in: inner, out, labels = [], patches, anchors } = head!
   if (!HEAD_TYPES.includes(type as HeadType)) throw unknownName('type of head', type, HEAD_TYPES)
   if (!ROLES.includes(base.module as Role)) throw unknownName('module', base.module, ROLES)
   const findings: AdapterFinding[] = []
@@ -108,8 +117,14 @@ export function headAdapter(
   const last = layers.at(-1)?.out
   if (last !== undefined && last !== out)
     say('wrong-shape', `its last layer gives ${last} numbers, ${out} are described.`)
-  if (type === 'classifier' && labels.length !== out)
-    say('wrong-shape', `${out} outputs and ${labels.length} labels: expected a label for each.`)
+  const wanted = OUTPUTS[type as HeadType](labels.length, anchors?.length ?? 0, out)
+  if (wanted !== out)
+    say('wrong-shape', `${out} outputs and ${labels.length} labels: expected ${wanted} outputs of a ${type}.`)
+  if (PATCH_HEADS.has(type as HeadType) !== (patches !== undefined))
+    say(
+      'wrong-shape',
+      `a head of type ${type} ${patches ? 'reads one vector, not patches' : 'needs a grid of patches'}.`,
+    )
   if (layers.length && layers.every(({ weight }) => weight.every((value) => value === 0)))
     say('no-effect', 'every weight is 0: its answer does not depend on the item.')
   const adapter: HeadAdapter = {
@@ -120,10 +135,25 @@ export function headAdapter(
     in: inner,
     out,
     labels,
+    ...(patches ? { patches } : {}),
+    ...(anchors ? { anchors } : {}),
     layers,
   }
   return { adapter, findings, matched, total: tensors.size }
 }
+
+/** How many numbers a head must give for its labels and anchors. */
+const OUTPUTS: { readonly [T in HeadType]: (labels: number, anchors: number, out: number) => number } = Object.freeze({
+  classifier: (labels) => labels,
+  retrieval: (_, __, out) => out,
+  boxes: (labels, anchors) => anchors * (labels + 4),
+  'key-points': (labels) => labels,
+  segmentation: (labels) => labels,
+  matting: () => 1,
+  counting: () => 1,
+})
+
+const PATCH_HEADS: ReadonlySet<HeadType> = new Set(['boxes', 'key-points', 'segmentation', 'matting', 'counting'])
 
 /** Layers in order, each as wide as the one before gives. */
 function readLayers(

@@ -6,6 +6,8 @@ import { describe } from './describe-tasks.js'
 import { embed, match, retrieve, similarity } from './embedding-tasks.js'
 import type { ServedRole } from './modules.js'
 import { paint } from './paint-tasks.js'
+import { givesPatches } from './patch-heads/index.js'
+import { count, detect, keypoints, segment } from './patch-tasks.js'
 import { PATCHES } from './patches.js'
 import type { Event, Outputs, PathNumber, RequestOf, Task } from './requests.js'
 import { speak } from './speak-tasks.js'
@@ -52,6 +54,11 @@ export const PATHS: { readonly [T in Task]: Path<T> } = Object.freeze({
     },
     run: describe,
   },
+  /** A head that an app brings, on every patch of a picture. */
+  detect: { path: 3, roles: ['IMG'], needs: givesPatches, run: detect },
+  keypoints: { path: 3, roles: ['IMG'], needs: givesPatches, run: keypoints },
+  segment: { path: 3, roles: ['IMG'], needs: givesPatches, run: segment },
+  count: { path: 3, roles: ['IMG'], needs: givesPatches, run: count },
   /** What there is to paint after wakes its encoder. */
   paint: { path: 4, pathOf: ({ from }) => (from === undefined ? 4 : 3), roles: ['IMG-gen'], run: paint },
   speak: { path: 4, roles: ['TTS'], run: speak },

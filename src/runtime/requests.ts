@@ -211,6 +211,46 @@ export interface MatchRequest extends Common, Windowed, Itemised {
   readonly template?: string
 }
 
+/** What a head of patches finds in one picture; lengths are dots of the picture, from its top left corner. */
+interface Looked extends Common {
+  readonly picture: PictureSource
+}
+
+/** Objects in boxes, best first. */
+export interface DetectRequest extends Looked {
+  readonly task: 'detect'
+  /** A head of type `boxes` (head-adapter.ts). */
+  readonly adapter: HeadAdapter
+  /** Boxes below are left out, 0 to 1. Default 0.3. */
+  readonly minScore?: number | undefined
+  /** Of two boxes of a label that overlap more, intersection over union, the better one stays. Default 0.5. */
+  readonly overlap?: number | undefined
+  /** Most boxes. Default 100. */
+  readonly top?: number | undefined
+}
+
+/** Named points, each once: of the one thing that the picture, or the region, shows. */
+export interface KeypointsRequest extends Looked {
+  readonly task: 'keypoints'
+  /** A head of type `key-points`. */
+  readonly adapter: HeadAdapter
+  /** Where to look: x, y of the top left corner, width, height. Default: the whole picture. */
+  readonly region?: readonly [x: number, y: number, width: number, height: number] | undefined
+}
+
+/** A class, or how much of it is foreground, for every dot. */
+export interface SegmentRequest extends Looked {
+  readonly task: 'segment'
+  /** A head of type `segmentation` or `matting`. */
+  readonly adapter: HeadAdapter
+}
+
+export interface CountRequest extends Looked {
+  readonly task: 'count'
+  /** A head of type `counting`. */
+  readonly adapter: HeadAdapter
+}
+
 /** Path 4: the speech generator alone. The same text, voice and seed give the same sound. */
 export interface SpeakRequest extends Common {
   readonly task: 'speak'
@@ -277,6 +317,10 @@ export type Request =
   | MatchRequest
   | RetrieveRequest
   | DescribeRequest
+  | DetectRequest
+  | KeypointsRequest
+  | SegmentRequest
+  | CountRequest
   | SpeakRequest
   | PaintRequest
 
@@ -347,6 +391,45 @@ export interface SpeakOutput {
   readonly unspoken: readonly string[]
 }
 
+export interface DetectOutput {
+  /** Best first. */
+  readonly boxes: readonly {
+    readonly label: string
+    /** 0 to 1. */
+    readonly score: number
+    /** x, y of the top left corner, width, height; within the picture. */
+    readonly box: readonly [x: number, y: number, width: number, height: number]
+  }[]
+}
+
+export interface KeypointsOutput {
+  readonly points: readonly {
+    readonly name: string
+    readonly x: number
+    readonly y: number
+    /** 1 where the head puts all of it into one place, less the more it is spread. */
+    readonly score: number
+  }[]
+}
+
+/** Row by row, as large as the picture. */
+export type SegmentOutput = { readonly width: number; readonly height: number } & (
+  | { readonly labels: readonly string[] /** Place in `labels` of each dot. */; readonly mask: Uint16Array }
+  | { /** Share of foreground of each dot, 0 to 1. */ readonly alpha: Float32Array }
+)
+
+export interface CountOutput {
+  /** The sum of `density`; seldom whole. */
+  readonly count: number
+  /** Cells of `cellDots` a side from the top left corner on, row by row; the last ones may reach beyond the picture. */
+  readonly density: {
+    readonly rows: number
+    readonly columns: number
+    readonly cellDots: number
+    readonly values: Float32Array
+  }
+}
+
 export interface Outputs {
   readonly generate: TextOutput
   readonly complete: TextOutput
@@ -363,6 +446,10 @@ export interface Outputs {
     readonly results: readonly (readonly { readonly index: number; readonly similarity: number }[])[]
   }
   readonly describe: TextOutput
+  readonly detect: DetectOutput
+  readonly keypoints: KeypointsOutput
+  readonly segment: SegmentOutput
+  readonly count: CountOutput
   readonly speak: SpeakOutput
   /** RGB; `encodePng` of media makes a file of it. */
   readonly paint: Picture

@@ -21,6 +21,7 @@ import {
   SPEECH_RATE_HZ,
 } from '../media/index.js'
 import { configNumber } from './module-config.js'
+import { PATCHES, type PatchFeatures, patchGrid } from './patch-heads/index.js'
 
 /** What the head gives for each clip, neither normalised nor scaled: path 1 projects this, path 3 compares its mean. */
 export interface ClipHeads {
@@ -93,11 +94,9 @@ class Tower extends Handle {
   }
 
   protected async runEncoder(name: string, feed: Feed, signal: Signal): Promise<ClipHeads> {
-    this.assertLive('encode')
-    const feeds = { [name]: feed, ...withoutAdapter(this.#encode) }
     const pooled = pooledOutputs(this.#encode)
-    if (pooled.length) return this.#joined(await this.#run(this.#encode, feeds, pooled, signal), signal)
-    const [heads, embedding] = await this.#run(this.#encode, feeds, ['head', 'embedding'], signal)
+    if (pooled.length) return this.#joined(await this.encoded(name, feed, pooled, signal), signal)
+    const [heads, embedding] = await this.encoded(name, feed, ['head', 'embedding'], signal)
     return { heads: heads!, clips: heads!.length / this.joint!, embedding: embedding! }
   }
 
@@ -107,6 +106,15 @@ class Tower extends Handle {
     const feeds = { features: { dtype: 'float32', dims: [1, features.length], data: features } as const }
     const heads = await this.runFrontEnd('join', feeds, 'head', signal)
     return { heads, clips: 1, embedding: toUnitLength(heads.slice()), features }
+  }
+
+  protected async encoded(name: string, feed: Feed, outputs: readonly string[], signal: Signal) {
+    this.assertLive('encode')
+    return this.#run(this.#encode, { [name]: feed, ...withoutAdapter(this.#encode) }, outputs, signal)
+  }
+
+  protected outputDims(name: string): readonly (number | string)[] | undefined {
+    return this.#encode.outputs.find((output) => output.name === name)?.dims
   }
 
   /** The outputs, copied. */
@@ -154,12 +162,26 @@ export function withoutAdapter(session: Session): Record<string, Feed> {
 
 export class PictureEncoder extends Tower {
   /** One picture, one clip. */
-  async encode({ data, width, height }: Picture, signal?: AbortSignal): Promise<ClipHeads> {
+  async encode(picture: Picture, signal?: AbortSignal): Promise<ClipHeads> {
+    return this.runEncoder('pixels', await this.#pixels(picture, signal), signal)
+  }
+
+  /**
+   * The vector of every patch of a square picture (`squareOf`).
+   * @throws M4Error `NOT_AVAILABLE` where the encoder gives none
+   */
+  async patches(square: Picture, signal?: AbortSignal): Promise<PatchFeatures> {
+    const grid = patchGrid(this.outputDims(PATCHES))
+    const [data] = await this.encoded('pixels', await this.#pixels(square, signal), [PATCHES], signal)
+    return { ...grid, data: data! }
+  }
+
+  async #pixels({ data, width, height }: Picture, signal: Signal): Promise<Feed> {
     const feeds = { picture: { dtype: 'uint8', dims: [height, width, 3], data } as const }
     const pixels = await this.runFrontEnd('frontEnd', feeds, 'pixels', signal)
     // [B, Q, 3, frames, S, S], or without frames; one frame stands for two equal ones.
     const dims = this.inputDims('pixels').map((dim) => (typeof dim === 'number' ? dim : 1))
-    return this.runEncoder('pixels', { dtype: 'float32', dims, data: pixels }, signal)
+    return { dtype: 'float32', dims, data: pixels }
   }
 
   /**

@@ -7,40 +7,29 @@
 import { DTYPES } from '../../core/dtypes.js'
 import { M4Error } from '../../core/errors.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../../core/tensor.js'
+import {
+  type Anchored,
+  anchorBoxes,
+  type Box,
+  type DecodeLimits,
+  type FoundBox,
+  foundBoxes,
+  type LabelledBox,
+  offsetsOf,
+  overlap,
+} from '../../runtime/patch-heads/index.js'
 import { focalElements, IGNORED_LABEL, reduced, smoothL1Loss } from '../losses/index.js'
-import { anchorBoxes, type Box, boxAt, inPicture, offsetsOf, overlap, withoutOverlaps } from './box-geometry.js'
 import { itemRows, requireSizes } from './checks.js'
-import { linear, linearParameters, type PatchGrid } from './layers.js'
+import { linear, linearParameters } from './layers.js'
 import type { TaskHead } from './types.js'
 
-export interface BoxConfig extends PatchGrid {
+export interface BoxConfig extends Anchored {
   readonly in: number
-  readonly classes: number
-  /** Shapes at every patch, shares of the picture. */
-  readonly anchors: readonly (readonly [width: number, height: number])[]
   /** An anchor that overlaps an object this much is to find it. Default 0.5. */
   readonly positiveFrom?: number
   /** One that overlaps every object less is to find nothing; what lies between is not learned. Default 0.4. */
   readonly negativeBelow?: number
   readonly decode?: DecodeLimits
-}
-
-export interface DecodeLimits {
-  /** Default 0.3. */
-  readonly score?: number
-  /** Of two boxes of a class that overlap more, the better one stays. Default 0.5. */
-  readonly overlap?: number
-  /** Default 100. */
-  readonly count?: number
-}
-
-export interface LabelledBox {
-  readonly label: number
-  readonly box: Box
-}
-
-export interface FoundBox extends LabelledBox {
-  readonly score: number
 }
 
 /** Label of an anchor that is to find nothing. */
@@ -103,29 +92,11 @@ export function boxHead(config: BoxConfig): TaskHead<'scores' | 'offsets', 'labe
     },
     decode: (outputs) => {
       const offsets = itemRows(name, 'offsets', outputs.offsets, [count, 4])
-      const all = anchorBoxes(rows, columns, anchors)
       return itemRows(name, 'scores', outputs.scores, [count, classes]).map((scores, item) =>
-        foundBoxes(all, scores, offsets[item]!, classes, config.decode),
+        foundBoxes(config, scores, offsets[item]!, config.decode),
       )
     },
   }
-}
-
-function foundBoxes(
-  anchors: readonly Box[],
-  scores: Float32Array,
-  offsets: Float32Array,
-  classes: number,
-  { score: least = 0.3, overlap: most = 0.5, count = 100 }: DecodeLimits = {},
-): FoundBox[] {
-  const found = anchors.flatMap((anchor, n) =>
-    Array.from({ length: classes }, (_, label) => label).flatMap((label): FoundBox[] => {
-      const score = 1 / (1 + Math.exp(-scores[n * classes + label]!))
-      if (!(score >= least)) return []
-      return [{ label, score, box: inPicture(boxAt(anchor, offsets.subarray(4 * n, 4 * n + 4))) }]
-    }),
-  )
-  return withoutOverlaps(found, { overlap: most, count })
 }
 
 /**

@@ -1,10 +1,11 @@
 /** How many there are: objects a patch, never less than none, added up. */
 
 import type { Scope, Value } from '../../graph/index.js'
+import type { PatchGrid } from '../../runtime/patch-heads/index.js'
 import type { Tape } from '../autodiff/tape.js'
 import { mseLoss, smoothL1Loss } from '../losses/index.js'
 import { itemRows, requireSizes } from './checks.js'
-import { linear, linearParameters, type PatchGrid } from './layers.js'
+import { linear, linearParameters } from './layers.js'
 import type { TaskHead } from './types.js'
 
 export interface CountingConfig extends PatchGrid {

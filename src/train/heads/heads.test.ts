@@ -7,10 +7,10 @@ import { normalSource, randomSource } from '../../core/random.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../../core/tensor.js'
 import { GraphBuilder } from '../../graph/index.js'
 import { mlpHeadConfig, mlpHeadGraph, mlpHeadWeights, type WeightTensor } from '../../models/index.js'
+import { type Box, type LabelledBox, overlap } from '../../runtime/patch-heads/index.js'
 import { Tape } from '../autodiff/tape.js'
 import {
   attachHead,
-  type Box,
   boxHead,
   boxTargets,
   classifierHead,
@@ -19,10 +19,8 @@ import {
   HEADS,
   initialValues,
   keyPointHead,
-  type LabelledBox,
   mattingHead,
   openHead,
-  overlap,
   retrievalHead,
   segmentationHead,
   type TaskHead,

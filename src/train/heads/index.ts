@@ -9,7 +9,6 @@ import { retrievalHead } from './retrieval.js'
 import { mattingHead, segmentationHead } from './segmentation.js'
 import type { TaskHead } from './types.js'
 
-export * from './box-geometry.js'
 export * from './boxes.js'
 export * from './classifier.js'
 export * from './counting.js'

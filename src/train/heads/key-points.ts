@@ -4,10 +4,11 @@
  * @paper soft-argmax and a Gaussian as target: arXiv:1801.07372 (DSNT) §4
  */
 
+import type { PatchGrid } from '../../runtime/patch-heads/index.js'
 import { smoothL1Loss, softCrossEntropy } from '../losses/index.js'
 import { atLeast } from '../losses/reduction.js'
 import { itemRows, requireSizes } from './checks.js'
-import { linearParameters, type PatchGrid, patchCentres, patchMaps } from './layers.js'
+import { linearParameters, patchCentres, patchMaps } from './layers.js'
 import type { TaskHead } from './types.js'
 
 export interface KeyPointConfig extends PatchGrid {

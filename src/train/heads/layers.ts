@@ -2,6 +2,7 @@
 
 import { bytesOf } from '../../core/tensor.js'
 import { lazyTensor, type Scope, type Value } from '../../graph/index.js'
+import type { PatchGrid } from '../../runtime/patch-heads/index.js'
 import type { Emit, HeadParameter } from './types.js'
 
 /** Weight [out, in] and bias [out]. @param bias where it begins */
@@ -14,12 +15,6 @@ export const linearParameters = (name: string, inner: number, out: number, bias 
 export function linear({ scope, parameter }: Emit, x: Value, name: string): Value {
   const product = scope.op('FusedMatMul', [x, parameter(name)], { transB: 1 }, `${name}/product`)
   return scope.op('Add', [product, parameter(`${name}/bias`)], {}, name)
-}
-
-export interface PatchGrid {
-  /** Rows and columns of patches, as the encoder sees the picture. */
-  readonly rows: number
-  readonly columns: number
 }
 
 /** One number a patch and map. [B, P, C] → [B, K, P] */

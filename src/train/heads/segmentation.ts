@@ -1,8 +1,9 @@
 /** A class, or how much of it is foreground, for every pixel: a linear layer over patches, linear between their centres. */
 
+import type { PatchGrid } from '../../runtime/patch-heads/index.js'
 import { binaryLoss, classDiceLoss, classLoss, l1Loss } from '../losses/index.js'
 import { itemRows, requireSizes, requireWeights } from './checks.js'
-import { linearParameters, type PatchGrid, patchMaps, upsampled } from './layers.js'
+import { linearParameters, patchMaps, upsampled } from './layers.js'
 import type { TaskHead } from './types.js'
 
 interface PixelConfig extends PatchGrid {
