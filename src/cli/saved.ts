@@ -17,16 +17,18 @@ const SAVERS: { readonly [T in Task]?: Saver<T> } = Object.freeze({
   segment: async (output, path) => {
     const { encodePng } = await import('../media/index.js')
     const { width, height } = output
-    const levels = 'mask' in output ? output.mask : output.alpha.map((share) => Math.round(255 * share))
-    const data = Uint8Array.from({ length: 3 * width * height }, (_, i) => levels[Math.floor(i / 3)]!)
+    const levels: ArrayLike<number> = 'mask' in output ? output.mask : output.alpha.map((share) => 255 * share)
+    if ('mask' in output && output.labels.length > 256)
+      throw new M4Error(
+        'NOT_AVAILABLE',
+        `A grey PNG tells 256 classes apart, the adapter has ${output.labels.length}.`,
+        {
+          hint: 'Ask through the runtime, which gives numbers.',
+        },
+      )
+    const data = Uint8Array.from({ length: 3 * width * height }, (_, i) => Math.round(levels[Math.floor(i / 3)]!))
     await atomicWriteFile(path, await encodePng({ data, width, height }))
-    const shareOf = (counts: (level: number) => number) =>
-      levels.reduce((sum: number, level: number) => sum + counts(level), 0)
-    const found =
-      'mask' in output
-        ? { labels: output.labels.map((label, k) => ({ label, dots: shareOf((level) => Number(level === k)) })) }
-        : { foregroundDots: shareOf((level) => level / 255) }
-    return { width, height, ...found, out: path }
+    return { width, height, ...maskFacts(output), out: path }
   },
   speak: async ({ samples, ...facts }, path) => {
     const { encodeWav16 } = await import('../media/index.js')
@@ -34,6 +36,14 @@ const SAVERS: { readonly [T in Task]?: Saver<T> } = Object.freeze({
     return { ...facts, out: path }
   },
 })
+
+/** How many dots are of each class, or of the foreground. */
+function maskFacts(output: Outputs['segment']) {
+  if (!('mask' in output)) return { foregroundDots: output.alpha.reduce((sum, share) => sum + share, 0) }
+  const dots = output.labels.map(() => 0)
+  for (const label of output.mask) dots[label]!++
+  return { labels: output.labels.map((label, k) => ({ label, dots: dots[k]! })) }
+}
 
 /** Whether the answer of `task` needs `--out`. */
 export const isSaved = (task: Task): boolean => Object.hasOwn(SAVERS, task)

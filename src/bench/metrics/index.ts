@@ -1,12 +1,14 @@
 /** Scores of answers: pure functions over numbers, texts and boxes. */
 
 export * from './bleu.js'
+export * from './bootstrap.js'
 export * from './chrf.js'
 export * from './cider.js'
 export * from './classification.js'
 export * from './coco.js'
 export * from './frechet.js'
 export * from './image-quality.js'
+export * from './key-points.js'
 export * from './mel-cepstral.js'
 export * from './regression.js'
 export * from './retrieval.js'

@@ -4,13 +4,16 @@ import { describe, expect, test } from 'vitest'
 import {
   averagePrecision,
   bleu,
+  bootstrapError,
   chrF,
   cider,
   cocoRougeL,
   cocoScores,
+  correctPoints,
   exactMatch,
   frechetDistance,
   fScores,
+  maskCounts,
   matthews,
   melCepstralDistortion,
   nltkBleu,
@@ -20,7 +23,9 @@ import {
   reidentify,
   rocAuc,
   segmentation,
+  segmentationScores,
   setF1,
+  shareOfCorrectPoints,
   slurp,
   spearman,
   structuralSimilarity,
@@ -111,6 +116,37 @@ describe('pictures, masks, boxes', () => {
     const { iou, mIoU, pixelAccuracy } = segmentation([0, 0, 1, 255], [0, 1, 1, 0], { classes: 3, ignore: 255 })
     expect(iou).toEqual([0.5, 0.5, Number.NaN])
     expect([mIoU, pixelAccuracy]).toEqual([0.5, 2 / 3])
+  })
+
+  test('masks of several pictures are counted together, not averaged', () => {
+    const counts = [maskCounts([0, 0, 0], [0, 0, 0], { classes: 2 }), maskCounts([1], [0], { classes: 2 })]
+    expect(segmentationScores(counts)).toEqual(segmentation([0, 0, 0, 1], [0, 0, 0, 0], { classes: 2 }))
+  })
+
+  test('points: within a tenth of the size, and only those that are labelled', () => {
+    const truth = [[10, 10], undefined, [50, 50]] as const
+    const counts = correctPoints(
+      truth,
+      [
+        [12, 10],
+        [0, 0],
+        [50, 53.1],
+      ],
+      { size: 30, share: 0.1 },
+    )
+    expect(counts).toEqual({ right: 1, labelled: 2 })
+    expect(shareOfCorrectPoints([counts, { right: 2, labelled: 2 }])).toBe(0.75)
+    expect(shareOfCorrectPoints([{ right: 0, labelled: 0 }])).toBeNaN()
+  })
+
+  test('the error of a mean by drawing again is near that of the formula', () => {
+    const items = Array.from({ length: 100 }, (_, i) => i % 2)
+    const mean = (drawn: readonly number[]) => drawn.reduce((sum, each) => sum + each, 0) / drawn.length
+    const error = bootstrapError(items, mean, { draws: 400 })
+    expect(Math.abs(error - 0.05)).toBeLessThan(0.008)
+    expect(bootstrapError(items, mean, { draws: 400 })).toBe(error)
+    expect(bootstrapError([1], mean)).toBe(0)
+    expect(bootstrapError([1, 2], () => Number.NaN)).toBe(0)
   })
 
   test('one box found, one not; a crowd takes what is left', () => {

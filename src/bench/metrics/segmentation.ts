@@ -14,12 +14,20 @@ export interface Segmentation {
   readonly dice: readonly number[]
 }
 
+/** What decides the scores of masks, per class; of several pictures they are added up. */
+export interface MaskCounts {
+  /** Pixels that both sides give the class. */
+  readonly right: Float64Array
+  readonly wanted: Float64Array
+  readonly got: Float64Array
+}
+
 /** Pixels that the truth labels `ignore` do not count. A predicted label outside the classes is wrong for its true class. */
-export function segmentation(
+export function maskCounts(
   truth: Labels,
   predicted: Labels,
   { classes, ignore }: { readonly classes: number; readonly ignore?: number },
-): Segmentation {
+): MaskCounts {
   const [right, wanted, got] = [0, 1, 2].map(() => new Float64Array(classes)) as [
     Float64Array,
     Float64Array,
@@ -32,9 +40,24 @@ export function segmentation(
     if (guess >= 0 && guess < classes) got[guess]!++
     if (guess === label) right[label]!++
   }
+  return { right, wanted, got }
+}
+
+/** Of one picture, or of pictures one after the other. See `maskCounts`. */
+export const segmentation = (
+  truth: Labels,
+  predicted: Labels,
+  options: { readonly classes: number; readonly ignore?: number },
+): Segmentation => segmentationScores([maskCounts(truth, predicted, options)])
+
+/** Over a whole set. */
+export function segmentationScores(pictures: readonly MaskCounts[]): Segmentation {
+  const classes = pictures[0]!.right.length
   const perClass = (of: (k: number) => number) => Array.from({ length: classes }, (_, k) => of(k))
+  const sum = (part: keyof MaskCounts) => perClass((k) => pictures.reduce((all, counts) => all + counts[part][k]!, 0))
+  const [right, wanted, got] = [sum('right'), sum('wanted'), sum('got')]
   const iou = perClass((k) => right[k]! / (wanted[k]! + got[k]! - right[k]!))
-  const total = (counts: Float64Array) => counts.reduce((sum, count) => sum + count, 0)
+  const total = (counts: readonly number[]) => counts.reduce((all, count) => all + count, 0)
   return {
     iou,
     mIoU: definedMean(iou),
