@@ -21,7 +21,7 @@ import {
   SPEECH_RATE_HZ,
 } from '../media/index.js'
 import { configNumber } from './module-config.js'
-import { PATCHES, type PatchFeatures, patchGrid } from './patch-heads/index.js'
+import { PATCHES, type PatchFeatures, type PatchGrid, patchGrid } from './patch-heads/index.js'
 
 /** What the head gives for each clip, neither normalised nor scaled: path 1 projects this, path 3 compares its mean. */
 export interface ClipHeads {
@@ -166,12 +166,14 @@ export class PictureEncoder extends Tower {
     return this.runEncoder('pixels', await this.#pixels(picture, signal), signal)
   }
 
-  /**
-   * The vector of every patch of a square picture (`squareOf`).
-   * @throws M4Error `NOT_AVAILABLE` where the encoder gives none
-   */
+  /** How many patches, of how many numbers. @throws M4Error `NOT_AVAILABLE` where the encoder gives none */
+  get patchGrid(): PatchGrid & { readonly width: number } {
+    return patchGrid(this.outputDims(PATCHES))
+  }
+
+  /** The vector of every patch of a square picture (`squareOf`). @throws M4Error as `patchGrid` */
   async patches(square: Picture, signal?: AbortSignal): Promise<PatchFeatures> {
-    const grid = patchGrid(this.outputDims(PATCHES))
+    const grid = this.patchGrid
     const [data] = await this.encoded('pixels', await this.#pixels(square, signal), [PATCHES], signal)
     return { ...grid, data: data! }
   }

@@ -9,7 +9,7 @@ import type { Engine } from '../engine/types.js'
 import type { Image } from '../firmware/image.js'
 import type { DataSet, Finding } from './data/index.js'
 import type { FitResult, FitSubject, StepReport } from './fit.js'
-import type { MediaFinding } from './media/features.js'
+import type { MediaFinding } from './media/unreadable.js'
 import type { MemoryEstimate } from './memory.js'
 import type { ResolvedOptions, TrainOptions } from './options.js'
 

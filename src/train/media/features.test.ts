@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { M4Error } from '../../core/errors.js'
 import type { Firmware } from '../../runtime/index.js'
 import type { DataSet } from '../data/index.js'
-import { embedSamples, type MediaFinding, spread } from './features.js'
+import { embedSamples, spread } from './features.js'
+import type { MediaFinding } from './unreadable.js'
 
 const COUNT = 300
 let folder: string

@@ -18,10 +18,10 @@ import { assertUsable, openDataSet, splitDataSet } from '../data/index.js'
 import { trainOn } from '../trainer.js'
 import { type MediaPlan, openMediaCourse } from './course.js'
 import { parseMediaEvalLines, remeasureHead } from './eval-lines.js'
-import type { MediaFinding } from './features.js'
 import { mediaItems } from './items.js'
 import { foldScaling, scaled, scalingOf } from './standardise.js'
 import { motionTable, picture, tone, writeMotions, writePictures, writeSounds } from './testing/synthetic.js'
+import type { MediaFinding } from './unreadable.js'
 
 let home: string
 let image: Image
