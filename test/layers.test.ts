@@ -32,6 +32,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'runtime',
     'firmware/manifest',
     'firmware/image',
+    'bench/metrics/index',
   ],
   parity: [
     'core',

@@ -7,7 +7,15 @@ const ADAPTER = 'name of an installed one, or the folder of a package or of PEFT
 
 /** What both `train` and `few-shot` take. */
 const RECIPE: readonly OptionSpec[] = [
-  { flags: '--kind <kind>', about: 'texts: lora (default), prompt or prefix; pictures, sounds and motion: head' },
+  {
+    flags: '--task <task>',
+    about:
+      'pictures with objects: detect, keypoints, segment or count (default: named points, else single points, else boxes, else shapes)',
+  },
+  {
+    flags: '--kind <kind>',
+    about: 'texts: lora (default), prompt or prefix; pictures, objects in them, sounds and motion: head',
+  },
   {
     flags: '--parts <q,v,…>',
     about: 'lora: parts of the base, with a rank of their own as in q:16, and an alpha as in q:16:32 (default q,v)',
@@ -30,7 +38,7 @@ const RECIPE: readonly OptionSpec[] = [
   { flags: '--eval-every <n>', about: 'steps between two looks at the held-out loss (default: a tenth of the steps)' },
   { flags: '--patience <n>', about: 'looks without a better loss after which training stops; 0 never (default 3)' },
   { flags: '--template <text>', about: 'prompt with {} where the text goes, or chat' },
-  { flags: '--hidden <a,b,…>', about: 'head: widths of layers before the classes (default none: a linear head)' },
+  { flags: '--hidden <a,b,…>', about: 'head: widths of layers in front of its last (default none: a linear head)' },
   { flags: '--forward <form>', about: 'int8 (default, faster) or image: frozen products as the device runs them' },
   { flags: '--recompute', about: 'compute layers again on the way back: slower, with less memory' },
   { flags: '--dtype <type>', about: 'how tensors are stored: float32 (default) or float16' },
@@ -40,8 +48,8 @@ const SAMPLES: readonly OptionSpec[] = [
   {
     flags: '--data <file>',
     about:
-      'samples: CSV, TSV or JSONL with text and label, or prompt and answer; chats as JSONL; a folder of pictures, WAV or tables of ' +
-      'motion by class',
+      'samples: CSV, TSV or JSONL with text and label, or prompt and answer, or image and label, caption or matte; chats as JSONL; a folder ' +
+      'of pictures, WAV or tables of motion by class; COCO JSON with boxes, key points or masks',
   },
   {
     flags: '--path-pattern <regexp>',
@@ -108,7 +116,7 @@ export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
     train: {
       operands: '',
       about:
-        'Train an adapter on samples: a table of texts and labels, of prompts and answers, chats, or files by class. It is measured on samples ' +
+        'Train an adapter on samples: a table of texts and labels, of prompts and answers, chats, files by class, or objects in pictures (COCO). It is measured on samples ' +
         'that were held out. Ctrl-C keeps a checkpoint; the same command goes on from it.',
       options: TRAIN,
       example: 'm4fm adapter train --data reviews.csv --out reviews-adapter --steps 100',
@@ -152,7 +160,7 @@ export const ADAPTER_COMMANDS: CommandGroup = Object.freeze<CommandGroup>({
         { ...IMAGE, about: 'the image to measure on; default: the active slot, else lite' },
         {
           flags: '--tolerance <x>',
-          about: 'how much the metric may fall (default 0.02, or two standard errors if more)',
+          about: 'how much worse the metric may be (default 0.02, or two standard errors if more)',
         },
         { flags: '--count <n>', about: 'measure on at most so many samples (default: all)' },
         {

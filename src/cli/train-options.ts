@@ -33,6 +33,7 @@ const NUMBERS = {
 } as const satisfies { [K in keyof TrainOptions]?: NumberRule }
 
 const WORDS = {
+  task: ['detect', 'keypoints', 'segment', 'count'],
   kind: ['lora', 'prompt', 'prefix', 'head'],
   forward: ['int8', 'image'],
   dtype: ['float32', 'float16'],

@@ -202,7 +202,12 @@ const spatialMean = (scope: Scope, x: Value) =>
 
 /** [B, C, H, W] → [B, H·W, C] */
 function places(scope: Scope, x: Value): Value {
-  const flat = scope.op('Reshape', [x, scope.int64([-1, Number(x.dims[1]), Number(x.dims[2]) * Number(x.dims[3])])], {}, 'flat')
+  const flat = scope.op(
+    'Reshape',
+    [x, scope.int64([-1, Number(x.dims[1]), Number(x.dims[2]) * Number(x.dims[3])])],
+    {},
+    'flat',
+  )
   return scope.op('Transpose', [flat], { perm: [0, 2, 1] }, 'patches')
 }
 

@@ -19,6 +19,7 @@ export {
 } from './generate.js'
 export { argmax, logProbability, logSumExp } from './logits.js'
 export { createModules, type Lease, type Modules, type ModuleTypes, type ServedRole } from './modules.js'
+export { type PatchFeatures, type PatchGrid, type Region, regionOf, squareOf } from './patch-heads/index.js'
 export { PATHS, type Path } from './paths.js'
 export { type Perplexity, perplexity } from './perplexity.js'
 export type { Segment } from './prompt-plan.js'

@@ -68,12 +68,18 @@ export const RANDOM_WEIGHTS = warning(
   'The weights of this image are random: no accuracy is measured on it.',
 )
 
-/** What an adapter that brings nothing is told; undefined for one that is better than the base. */
-export function noGain(metric: Score, base: NonNullable<Finished['base']>): TrainFinding | undefined {
-  if (metric.value > base.value) return undefined
-  const how = base.how === undefined ? '' : ` (${base.how})`
+/** Metrics that are better the smaller they are. */
+const ERRORS: ReadonlySet<string> = new Set(['mae', 'mse'])
+
+/** How much better `a` is than `b`, in the unit of the metric; below 0 where it is worse. */
+export const gainOf = (metric: string, a: number, b: number): number => (ERRORS.has(metric) ? b - a : a - b)
+
+/** `no-gain`, where the adapter is no better than what the image can do without it. */
+export function sayNoGain(metric: Score, base: NonNullable<Finished['base']>, say: Say): void {
+  if (gainOf(metric.name, metric.value, base.value) > 0) return
   const numbers = `${metric.value.toFixed(3)} against ${base.value.toFixed(3)}`
-  return warning('no-gain', `On the held-out samples the adapter is no better than the base${how}: ${numbers}.`)
+  const how = base.how === undefined ? '' : ` (${base.how})`
+  say(warning('no-gain', `On the held-out samples the adapter is no better than the base${how}: ${numbers}.`))
 }
 
 /** The samples, read, checked and split. */

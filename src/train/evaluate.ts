@@ -22,6 +22,7 @@ import { openFirmware } from '../runtime/index.js'
 import type { Score } from './course.js'
 import { openDataSet } from './data/index.js'
 import { parseMediaEvalLines, remeasureHead } from './media/eval-lines.js'
+import { parseObjectEvalLines, remeasureObjects } from './objects/eval-lines.js'
 import { type EvalSample, evalSampleOf, isWithoutEffect, measureText } from './text/evaluate.js'
 import { openSoftSource } from './text/soft-source.js'
 import { isAsked, isTextSample, type TextTask } from './text/task.js'
@@ -128,7 +129,8 @@ async function evaluateHead(
   const { image, engine, signal, onProgress, data } = request
   const { module } = manifest.base
   const adapter = usableHead(await readHeadAdapter(path, image))
-  const abi = featureAbi(image.manifest, module as Role, manifest.head!.in)
+  const { in: width, patches } = manifest.head!
+  const abi = featureAbi(image.manifest, module as Role, width, patches)
   const fit = adapterFit(manifest, { abi, digest: image.digest })
   if (fit !== 'same' && data === undefined)
     throw new M4Error(
@@ -138,14 +140,18 @@ async function evaluateHead(
         hint: 'Give the folder of the data that it was trained with: --data FOLDER.',
       },
     )
-  const lines = parseMediaEvalLines(await readFile(join(path, 'eval.jsonl'), 'utf8'))
+  requireSamples(manifest)
+  const text = await readFile(join(path, 'eval.jsonl'), 'utf8')
   using firmware = await openFirmware(image, { engine })
-  const measured = await remeasureHead(firmware, adapter, lines.slice(0, request.count), {
+  const options = {
     ...(data === undefined ? {} : { folder: data }),
-    read: (manifest.training?.recipe.read ?? {}) as object,
     ...(signal ? { signal } : {}),
     ...(onProgress ? { onProgress } : {}),
-  })
+  }
+  const read = (manifest.training?.recipe.read ?? {}) as object
+  const measured = patches
+    ? await remeasureObjects(firmware, adapter, parseObjectEvalLines(text).slice(0, request.count), options)
+    : await remeasureHead(firmware, adapter, parseMediaEvalLines(text).slice(0, request.count), { ...options, read })
   return {
     adapter: manifest.name,
     digest,
@@ -195,10 +201,15 @@ async function samplesOf(
     const soft = asked.length ? await openSoftSource(request, asked) : undefined
     return samples.map((sample) => evalSampleOf(sample, soft))
   }
-  if (!Object.hasOwn(manifest.files, 'eval.jsonl'))
-    throw new M4Error('EMPTY_INPUT', `Adapter ${manifest.name} carries no samples to measure it on.`, {
-      hint: 'Give some: --data FILE.',
-    })
+  requireSamples(manifest)
   const lines = (await readFile(join(path, 'eval.jsonl'), 'utf8')).split('\n').filter((line) => line !== '')
   return lines.map((line) => JSON.parse(line) as EvalSample)
+}
+
+/** @throws M4Error `EMPTY_INPUT` */
+function requireSamples({ name, files }: AdapterPackage['manifest']): void {
+  if (Object.hasOwn(files, 'eval.jsonl')) return
+  throw new M4Error('EMPTY_INPUT', `Adapter ${name} carries no samples to measure it on.`, {
+    hint: 'Text adapters take others: --data FILE. Heads are trained again on an image whose weights are not random.',
+  })
 }

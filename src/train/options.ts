@@ -1,12 +1,15 @@
 /** Options of `m4fm adapter train`, all plain data: they are recorded in the adapter, and train it again. */
 
 import type { ReadOptions } from './data/index.js'
+import type { ObjectTaskName } from './objects/task.js'
 import type { OptimiserOptions } from './schedule.js'
 
 export const ADAPTER_KINDS = ['lora', 'prompt', 'prefix', 'head'] as const
 export type AdapterKind = (typeof ADAPTER_KINDS)[number]
 
 export interface TrainOptions {
+  /** Pictures with objects: what is learned of them. Default: what the annotations are for (objects/task.ts). */
+  readonly task?: ObjectTaskName
   /** What is trained. Default `lora` for text; `head` for pictures, sound and motion. */
   readonly kind?: AdapterKind
   /** LoRA: parts of the base, `q`, `v`, … with a rank of their own, `q:16`, and an alpha, `q:16:32`. Default q and v. */
@@ -56,7 +59,9 @@ export interface TrainOptions {
   readonly read?: ReadOptions
 }
 
-export interface ResolvedOptions extends Required<Omit<TrainOptions, 'alpha' | 'template' | 'steps' | 'optimiser'>> {
+export interface ResolvedOptions
+  extends Required<Omit<TrainOptions, 'task' | 'alpha' | 'template' | 'steps' | 'optimiser'>> {
+  readonly task: ObjectTaskName | undefined
   readonly alpha: number | undefined
   readonly template: string | undefined
   readonly steps: number
@@ -83,6 +88,7 @@ export function resolveOptions(
   const steps = given.steps ?? Math.min(LONGEST_DEFAULT_RUN, (given.epochs ?? 3) * perEpoch)
   return {
     kind,
+    task: given.task,
     parts: given.parts ?? ['q', 'v'],
     rank: given.rank ?? 8,
     alpha: given.alpha,

@@ -5,7 +5,7 @@
 
 import { type MetricRecord, readAdapterPackage, rememberVerdict, type Verdict } from '../adapters/index.js'
 import { isM4Error, M4Error } from '../core/errors.js'
-import type { TrainRequest } from './course.js'
+import { gainOf, type TrainRequest } from './course.js'
 import { openDataSet } from './data/index.js'
 import { type EvaluateReport, type EvaluateRequest, evaluateAdapter } from './evaluate.js'
 import type { TrainOptions } from './options.js'
@@ -23,7 +23,7 @@ export interface RevalidateReport {
 export interface RevalidateRequest extends EvaluateRequest {
   /** Where the verdict is remembered (adapters/verdicts.ts). */
   readonly home: string
-  /** How much the metric may fall before an adapter is no longer kept. Default 0.02, or two standard errors where that is more. */
+  /** How much worse the metric may be before an adapter is no longer kept. Default 0.02, or two standard errors where that is more. */
   readonly tolerance?: number
   /** Trains again on the new image when the verdict is not keep: from the recorded recipe, on these data. */
   readonly retrain?: Pick<TrainRequest, 'data' | 'evalData' | 'out' | 'onStep' | 'onFinding' | 'fresh'>
@@ -97,7 +97,7 @@ async function verdictOf(request: RevalidateRequest): Promise<RevalidateReport> 
   const { base } = evaluation
   const number = (value: number) => value.toFixed(3)
   if (sameOutput) return { verdict: 'refuse', reason: 'On its own samples it changes nothing.', evaluation }
-  if (base && measured.value < base.value)
+  if (base && gainOf(measured.name, measured.value, base.value) < 0)
     return {
       verdict: 'refuse',
       reason: `The base alone answers its samples better: ${number(base.value)} against ${number(measured.value)} (n ${measured.count}).`,
@@ -108,12 +108,12 @@ async function verdictOf(request: RevalidateRequest): Promise<RevalidateReport> 
   if (before === undefined)
     return {
       verdict: 'keep',
-      reason: `Nothing was recorded to compare with; it answers ${number(measured.value)} right${alone} (n ${measured.count}).`,
+      reason: `Nothing was recorded to compare with; ${measured.name} ${number(measured.value)}${alone} (n ${measured.count}).`,
       evaluation,
     }
   const allowed = Math.max(request.tolerance ?? DEFAULT_TOLERANCE, 2 * Math.hypot(recorded!.stderr, measured.stderr))
   const numbers = `${recorded!.name} ${number(measured.value)} ± ${number(measured.stderr)} (n ${measured.count}), recorded ${number(before)}${alone}`
-  return before - measured.value <= allowed
+  return gainOf(measured.name, before, measured.value) <= allowed
     ? { verdict: 'keep', reason: `As good as it was: ${numbers}.`, evaluation }
     : { verdict: 'retrain', reason: `It fell by more than ${number(allowed)}: ${numbers}.`, evaluation }
 }

@@ -2,7 +2,7 @@
  * From samples to an adapter package. This is the whole life of a training run, in order:
  *
  *   data   ─► samples (data/), checked, split so that nothing is on both sides (sides.ts)
- *   course ─► what is trained for data of this kind, on this image: text/course.ts, media/course.ts
+ *   course ─► what is trained for data of this kind, on this image: text/, media/ or objects/course.ts
  *   plan   ─► parameters, memory, time; what will not fit is refused here, and a dry run ends here
  *   fit    ─► steps, looks at the held-out loss, checkpoints (fit.ts); one graph is forward, backward and optimiser (step-graph.ts)
  *   finish ─► the best parameters as an adapter, measured through the runtime on samples that it never saw
@@ -11,6 +11,7 @@
 
 import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import { M4Error } from '../core/errors.js'
 import { sha256Hex } from '../core/hash.js'
 import { canonicalJson } from '../firmware/manifest.js'
 import {
@@ -28,6 +29,8 @@ import { type FitResult, fitSubject } from './fit.js'
 import { openMediaCourse } from './media/course.js'
 import { isMediaKind } from './media/task.js'
 import { availableBytes, requireMemory } from './memory.js'
+import { openObjectCourse } from './objects/course.js'
+import { isObjectKind } from './objects/task.js'
 import { pack } from './pack.js'
 import { peakMemoryBytes } from './process-memory.js'
 import { openSides } from './sides.js'
@@ -101,8 +104,19 @@ export async function trainOn(request: TrainRequest, sides: Sides, say: Say): Pr
   return { plan, out, ...written, fit, metric, base, peakMemoryBytes: peakMemoryBytes() }
 }
 
-const openCourse = (request: TrainRequest, sides: Sides, say: Say): Promise<Course> =>
-  (isMediaKind(sides.data.kind) ? openMediaCourse : openTextCourse)(request, sides, say)
+async function openCourse(request: TrainRequest, sides: Sides, say: Say): Promise<Course> {
+  const { kind, path } = sides.data
+  if (isObjectKind(kind)) return openObjectCourse(request, sides, say)
+  if (request.options?.task !== undefined)
+    throw new M4Error(
+      'INVALID_REQUEST',
+      `task ${request.options.task}: ${path} holds ${kind}, not pictures with objects.`,
+      {
+        hint: 'Leave --task out.',
+      },
+    )
+  return (isMediaKind(kind) ? openMediaCourse : openTextCourse)(request, sides, say)
+}
 
 /** What makes two runs the same one. */
 function runKey({ image }: TrainRequest, { options, task }: TrainPlan, { data, train, evaluation }: Sides): string {

@@ -5,7 +5,7 @@ import { M4Error, unknownName } from '../../core/errors.js'
 import type { FindingList } from './findings.js'
 import { withFiles } from './media-files.js'
 import type { Reading } from './reader.js'
-import type { Extra, Field, OpenOptions, Sample } from './samples.js'
+import type { Extra, Field, ImageMatteSample, OpenOptions, Sample } from './samples.js'
 
 /** What a row must hold for each kind, first match wins: what is asked, then what is to be learned. */
 export const ROW_SHAPES = [
@@ -13,6 +13,7 @@ export const ROW_SHAPES = [
   { kind: 'prompt-answer', fields: ['prompt', 'answer'] },
   { kind: 'image-label', fields: ['image', 'label'] },
   { kind: 'image-caption', fields: ['image', 'caption'] },
+  { kind: 'image-matte', fields: ['image', 'matte'] },
   { kind: 'sound-label', fields: ['sound', 'label'] },
   { kind: 'image-answer', fields: ['image', 'answer'] },
   { kind: 'sound-answer', fields: ['sound', 'answer'] },
@@ -110,6 +111,7 @@ export function collectRows(
       const file = resolve(folder, asked.trim())
       if (kind === 'image-answer' || kind === 'sound-answer')
         samples.push({ kind, path: file, question: questionOf(extra), answer, ...more })
+      else if (kind === 'image-matte') samples.push({ kind, path: file, matte: resolve(folder, answer.trim()), ...more })
       else if (kind !== 'image-caption') samples.push({ kind, path: file, label: once(answer.trim()), ...more })
       else if (captions.has(file)) captions.get(file)!.push(answer)
       else {
@@ -123,7 +125,19 @@ export function collectRows(
   const finish = async () => {
     if (kind === 'text-label' || kind === 'prompt-answer') return { kind, samples, files: [] }
     const media = samples as (Sample & { readonly path: string })[]
-    return { kind, ...(await withFiles(media, (file) => relative(folder, file), findings, options)) }
+    const shown = (file: string) => relative(folder, file)
+    const there = await withFiles(media, shown, findings, options)
+    if (kind !== 'image-matte') return { kind, ...there }
+    const pairs = there.samples as (ImageMatteSample & { readonly row: number })[]
+    const mattes = await withFiles(
+      pairs.map(({ matte, row }) => ({ path: matte, row })),
+      shown,
+      findings,
+      options,
+    )
+    const known = new Set(mattes.samples.map(({ path: matte }) => matte))
+    const whole = pairs.filter(({ matte }) => known.has(matte))
+    return { kind, samples: whole, files: [...there.files, ...mattes.files] }
   }
   return { add, finish }
 }

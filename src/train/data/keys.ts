@@ -41,6 +41,8 @@ export function answerOf(sample: Sample): string {
       return sample.answer
     case 'image-caption':
       return sample.captions.join('\n')
+    case 'image-matte':
+      return sample.matte
     case 'image-objects':
       return JSON.stringify(sample.objects)
     default:

@@ -98,6 +98,12 @@ export interface AskedSample extends Media {
   readonly answer: string
 }
 
+export interface ImageMatteSample extends Media {
+  readonly kind: 'image-matte'
+  /** A grey picture of the same size: white is foreground. Absolute. */
+  readonly matte: string
+}
+
 export interface SoundLabelSample extends Media {
   readonly kind: 'sound-label'
   readonly label: string
@@ -122,6 +128,7 @@ export type Sample =
   | ImageLabelSample
   | ImageCaptionSample
   | ImageObjectsSample
+  | ImageMatteSample
   | SoundLabelSample
   | AskedSample
   | MotionLabelSample
@@ -161,6 +168,7 @@ export const FIELDS = [
   'messages',
   'image',
   'caption',
+  'matte',
   'sound',
   'time',
   'subject',

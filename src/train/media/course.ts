@@ -1,7 +1,5 @@
 /** Pictures, sounds and motion: a head on the features of the image's encoder, which stays as it is. */
 
-import { type DataOf, toFloat32, toHalf } from '../../core/dtypes.js'
-import { hostTensor } from '../../core/tensor.js'
 import type { HeadAdapter } from '../../runtime/class-head.js'
 import { featureAbi, headAdapter, usableHead } from '../../runtime/head-adapter.js'
 import { openFirmware } from '../../runtime/index.js'
@@ -9,14 +7,15 @@ import {
   type Course,
   type Finished,
   MEASURED,
-  noGain,
   RANDOM_WEIGHTS,
   type Say,
   type Sides,
+  sayNoGain,
   type TrainPlan,
   type TrainRequest,
 } from '../course.js'
-import { estimateMemory, type MemoryEstimate, STATE_COPIES } from '../memory.js'
+import { asStored, EVAL_BYTES, withEncoder } from '../head-package.js'
+import { estimateMemory, STATE_COPIES } from '../memory.js'
 import { nameOf, requireSmall } from '../pack.js'
 import { measurables, mediaEvalLines } from './eval-lines.js'
 import { measureBase, measureHead } from './evaluate.js'
@@ -24,9 +23,6 @@ import { type FeatureMemory, featureBytes, featureWidth, spread } from './featur
 import { type ResolvedMediaOptions, resolveMediaOptions } from './options.js'
 import { type HeadTensors, headOf, headStepGraph, type MediaSubject, mediaSubject } from './subject.js'
 import { type MediaTask, mediaTask } from './task.js'
-
-/** For all lines of eval.jsonl; the head and the manifest get the rest. */
-const EVAL_BYTES = 5_000_000
 
 export interface MediaPlan extends TrainPlan {
   readonly task: MediaTask
@@ -113,26 +109,6 @@ export async function openMediaCourse(
   }
 }
 
-function withEncoder(head: MemoryEstimate, weightBytes: number, stateBytes: number): MemoryEstimate {
-  return {
-    ...head,
-    weightBytes: head.weightBytes + weightBytes,
-    stateBytes: head.stateBytes + stateBytes,
-    totalBytes: head.totalBytes + weightBytes + stateBytes,
-  }
-}
-
-/** Rounded as the package will hold them, so that what is measured is what is shipped. */
-function asStored(tensors: HeadTensors, dtype: 'float32' | 'float16'): HeadTensors {
-  if (dtype === 'float32') return tensors
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, { dims, data }]) => {
-      const rounded = toFloat32('float16', toHalf(data) as DataOf)
-      return [name, hostTensor('float32', dims, rounded as typeof data)]
-    }),
-  )
-}
-
 async function finishMedia(
   request: TrainRequest,
   sides: Sides,
@@ -180,8 +156,7 @@ async function measure(
   })
   if (request.measureBase === false) return { metric, base: undefined }
   const base = await measureBase(firmware, plan.task, held, subject.train.set.samples, signal)
-  const finding = noGain(metric, base)
-  if (finding) say(finding)
+  sayNoGain(metric, base, say)
   return { metric, base }
 }
 

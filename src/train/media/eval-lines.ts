@@ -68,7 +68,7 @@ export function mediaEvalLines({ set, features }: EmbeddedSet, data: DataSet, by
 }
 
 /** What paths of lines are below of. */
-const dataFolder = ({ path, files }: DataSet): string => {
+export const dataFolder = ({ path, files }: DataSet): string => {
   const isFile = files.some((file) => file.path === path) || /\.(csv|tsv|jsonl?|gz|txt)$/i.test(path)
   return isFile ? dirname(path) : path
 }
@@ -132,7 +132,8 @@ export async function remeasureHead(
   return { ...(await measureHead(firmware, adapter, measurables(set, signal), options)), from: 'data' }
 }
 
-async function requireSame(path: string, expected: string, signal: AbortSignal | undefined): Promise<void> {
+/** @throws M4Error `FILE_NOT_FOUND`, `DIGEST_MISMATCH` */
+export async function requireSame(path: string, expected: string, signal: AbortSignal | undefined): Promise<void> {
   await stat(path).catch((error: unknown) => {
     throw wrapSystemError(error, `Measuring on ${path}`)
   })

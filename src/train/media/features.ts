@@ -33,7 +33,7 @@ export interface EmbedOptions extends LongOperation {
   readonly onFinding?: (finding: MediaFinding) => void
 }
 
-const LIMIT_BYTES = 2 ** 31
+export const LIMIT_BYTES = 2 ** 31
 
 /**
  * Embeds every sample through the runtime.

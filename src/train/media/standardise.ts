@@ -15,8 +15,10 @@ export interface Scaling {
 /** Deviations below this share of the largest are rounding, not signal. */
 const SMALLEST_SHARE = 1e-5
 
-export function scalingOf({ count, dims, data }: FeatureCache): Scaling {
+/** Over all items, and all patches of them. */
+export function scalingOf({ dims, data }: Pick<FeatureCache, 'dims' | 'data'>): Scaling {
   const width = dims.at(-1)!
+  const count = data.length / width
   const mean = new Float64Array(width)
   const squares = new Float64Array(width)
   for (let i = 0; i < count; i++) for (let c = 0; c < width; c++) mean[c]! += data[i * width + c]! / count
@@ -29,7 +31,7 @@ export function scalingOf({ count, dims, data }: FeatureCache): Scaling {
 
 export function scaled({ count, dims, data }: FeatureCache, { mean, inverse }: Scaling): FeatureCache {
   const width = dims.at(-1)!
-  const out = new Float32Array(count * width)
+  const out = new Float32Array(data.length)
   for (let i = 0; i < out.length; i++) out[i] = (data[i]! - mean[i % width]!) * inverse[i % width]!
   return { count, dims, data: out }
 }

@@ -42,8 +42,7 @@ export interface MediaTask extends MediaRow {
   readonly joint: boolean
 }
 
-/** Data that this room trains on, or refuses with a reason; all else is text. */
-export const isMediaKind = (kind: SampleKind): boolean => Object.hasOwn(MEDIA, kind) || kind === 'image-objects'
+export const isMediaKind = (kind: SampleKind): boolean => Object.hasOwn(MEDIA, kind)
 
 export const isMediaSample = (sample: { readonly kind: SampleKind }): sample is MediaSample =>
   Object.hasOwn(MEDIA, sample.kind)
@@ -53,7 +52,6 @@ export const isMediaSample = (sample: { readonly kind: SampleKind }): sample is 
  * @throws M4Error `NOT_AVAILABLE` where the image lacks what it needs (`details.needs`), `INVALID_REQUEST` for fewer than two classes
  */
 export function mediaTask({ kind, labels, path }: DataSet, { manifest }: Pick<Image, 'manifest'>): MediaTask {
-  if (kind === 'image-objects') throw objectsNotAvailable(path)
   if (!isMediaSample({ kind }))
     throw new M4Error('NOT_AVAILABLE', `${path} holds ${kind}, which trains no head on features.`, {
       hint: `Heads are trained on ${Object.keys(MEDIA).join(', ')}.`,
@@ -77,17 +75,3 @@ function require({ modules, name }: Image['manifest'], module: Role, why: string
     details: { needs: module },
   })
 }
-
-/**
- * Boxes, key points and masks need a vector a patch; encoders of images give one a picture. The heads themselves are in heads/, and
- * train on whatever features they are given.
- */
-const objectsNotAvailable = (path: string) =>
-  new M4Error(
-    'NOT_AVAILABLE',
-    `${path} holds objects in pictures. Their heads read a vector a patch, [B, P, C]; encoders of images give one vector a picture.`,
-    {
-      hint: 'Give whole pictures with labels (image,label) or captions (image,caption).',
-      details: { needs: 'an output of patch tokens, [B, P, C], of graph encode of module IMG' },
-    },
-  )

@@ -11,10 +11,10 @@ import {
   type Course,
   type Finished,
   MEASURED,
-  noGain,
   RANDOM_WEIGHTS,
   type Say,
   type Sides,
+  sayNoGain,
   type TrainPlan,
   type TrainRequest,
   warning,
@@ -212,7 +212,6 @@ async function measure(
     )
   const base = request.measureBase === false ? undefined : await measureText(firmware, task, samples, options)
   const metric = await measureText(firmware, task, samples, { ...options, adapter: tensors })
-  const finding = base && noGain(metric, base)
-  if (finding) say(finding)
+  if (base) sayNoGain(metric, base, say)
   return { metric, base }
 }
