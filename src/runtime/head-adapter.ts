@@ -15,7 +15,6 @@ import { M4Error, unknownName } from '../core/errors.js'
 import { sha256Hex } from '../core/hash.js'
 import { canonicalJson, type Manifest, ROLES, type Role } from '../firmware/manifest.js'
 import { HEAD_TYPES, type HeadAdapter, type HeadLayer, type HeadType } from './class-head.js'
-import type { PatchGrid } from './patch-heads/index.js'
 
 export interface ReadHead {
   readonly adapter: HeadAdapter
@@ -32,16 +31,9 @@ export interface ReadHead {
  * What heads of a module depend on: whose vectors, and how wide. Other weights of the same kind keep it; then the package's
  * `base.image` differs, and it must be measured again.
  * @param width of the vectors that `embed` gives, or of each patch
- * @param patches their grid, for heads that read every patch
  */
-export function featureAbi(
-  { modules }: Pick<Manifest, 'modules'>,
-  module: Role,
-  width: number,
-  patches?: PatchGrid,
-): string {
-  const architecture = modules[module]?.architecture ?? null
-  const facts = canonicalJson({ module, architecture, features: width, ...(patches ? { patches } : {}) })
+export function featureAbi({ modules }: Pick<Manifest, 'modules'>, module: Role, width: number): string {
+  const facts = canonicalJson({ module, architecture: modules[module]?.architecture ?? null, features: width })
   return `abi-${sha256Hex(facts).slice(0, 16)}`
 }
 
@@ -86,7 +78,7 @@ function baseFindings(
   const { manifest } = image
   if (!manifest.modules[module as Role])
     return [finding('other-base', 'error', `The image ${manifest.name} has no module ${module}.`)]
-  if (featureAbi(manifest, module as Role, head!.in, head!.patches) !== base.abi)
+  if (featureAbi(manifest, module as Role, head!.in) !== base.abi)
     return [
       finding(
         'other-base',

@@ -74,6 +74,17 @@ class Tower extends Handle {
     return this.#encode.inputs.find((input) => input.name === name)!.dims
   }
 
+  protected outputDims(name: string): readonly (number | string)[] | undefined {
+    return this.#encode.outputs.find((output) => output.name === name)?.dims
+  }
+
+  protected async runForOutput(name: string, feed: Feed, output: string, signal: Signal): Promise<Float32Array> {
+    this.assertLive('encode')
+    const feeds = { [name]: feed, ...withoutAdapter(this.#encode) }
+    const [values] = await this.#run(this.#encode, feeds, [output], signal)
+    return values!
+  }
+
   protected async runFrontEnd(
     graph: 'frontEnd' | 'video' | 'classify' | 'join',
     feeds: Record<string, Feed>,
@@ -94,9 +105,11 @@ class Tower extends Handle {
   }
 
   protected async runEncoder(name: string, feed: Feed, signal: Signal): Promise<ClipHeads> {
+    this.assertLive('encode')
+    const feeds = { [name]: feed, ...withoutAdapter(this.#encode) }
     const pooled = pooledOutputs(this.#encode)
-    if (pooled.length) return this.#joined(await this.encoded(name, feed, pooled, signal), signal)
-    const [heads, embedding] = await this.encoded(name, feed, ['head', 'embedding'], signal)
+    if (pooled.length) return this.#joined(await this.#run(this.#encode, feeds, pooled, signal), signal)
+    const [heads, embedding] = await this.#run(this.#encode, feeds, ['head', 'embedding'], signal)
     return { heads: heads!, clips: heads!.length / this.joint!, embedding: embedding! }
   }
 
@@ -106,15 +119,6 @@ class Tower extends Handle {
     const feeds = { features: { dtype: 'float32', dims: [1, features.length], data: features } as const }
     const heads = await this.runFrontEnd('join', feeds, 'head', signal)
     return { heads, clips: 1, embedding: toUnitLength(heads.slice()), features }
-  }
-
-  protected async encoded(name: string, feed: Feed, outputs: readonly string[], signal: Signal) {
-    this.assertLive('encode')
-    return this.#run(this.#encode, { [name]: feed, ...withoutAdapter(this.#encode) }, outputs, signal)
-  }
-
-  protected outputDims(name: string): readonly (number | string)[] | undefined {
-    return this.#encode.outputs.find((output) => output.name === name)?.dims
   }
 
   /** The outputs, copied. */
@@ -174,8 +178,8 @@ export class PictureEncoder extends Tower {
   /** The vector of every patch of a square picture (`squareOf`). @throws M4Error as `patchGrid` */
   async patches(square: Picture, signal?: AbortSignal): Promise<PatchFeatures> {
     const grid = this.patchGrid
-    const [data] = await this.encoded('pixels', await this.#pixels(square, signal), [PATCHES], signal)
-    return { ...grid, data: data! }
+    const data = await this.runForOutput('pixels', await this.#pixels(square, signal), PATCHES, signal)
+    return { ...grid, data }
   }
 
   async #pixels({ data, width, height }: Picture, signal: Signal): Promise<Feed> {

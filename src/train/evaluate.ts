@@ -130,7 +130,7 @@ async function evaluateHead(
   const { module } = manifest.base
   const adapter = usableHead(await readHeadAdapter(path, image))
   const { in: width, patches } = manifest.head!
-  const abi = featureAbi(image.manifest, module as Role, width, patches)
+  const abi = featureAbi(image.manifest, module as Role, width)
   const fit = adapterFit(manifest, { abi, digest: image.digest })
   if (fit !== 'same' && data === undefined)
     throw new M4Error(

@@ -200,7 +200,7 @@ function headFacts(
       ...(anchors.length ? { anchors } : {}),
     },
     base: {
-      abi: featureAbi(image.manifest, module, width, patches),
+      abi: featureAbi(image.manifest, module, width),
       module,
       image: { name: image.manifest.name, digest: image.digest },
       sizes: { width, rows, columns },

@@ -24,6 +24,9 @@ import { boxInSquare, bytesOf, pointInSquare, pointOf, type SizedView } from './
 /** Pixels of a mask's target across a patch: what lies between patches is interpolated, finer targets would say nothing more. */
 const PIXELS_A_PATCH = 4
 
+/** Of points, in patches: wider maps are pulled inwards at the border, where half of them is cut off. */
+const SIGMA = 0.5
+
 export interface HeadSizes extends PatchGrid {
   /** Of the features, C. */
   readonly width: number
@@ -38,7 +41,7 @@ export function objectHead({ head, labels }: ObjectTask, sizes: HeadSizes, hidde
   const pixels = { height: rows * PIXELS_A_PATCH, width: columns * PIXELS_A_PATCH }
   const make: { readonly [H in ObjectTask['head']]: (inner: number) => unknown } = {
     boxes: (inner) => boxHead({ ...grid, in: inner, classes: labels.length, anchors }),
-    'key-points': (inner) => keyPointHead({ ...grid, in: inner, points: labels.length }),
+    'key-points': (inner) => keyPointHead({ ...grid, in: inner, points: labels.length, sigma: SIGMA }),
     segmentation: (inner) => segmentationHead({ ...grid, ...pixels, in: inner, classes: labels.length }),
     matting: (inner) => mattingHead({ ...grid, ...pixels, in: inner }),
     counting: (inner) => countingHead({ ...grid, in: inner }),
