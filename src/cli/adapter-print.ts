@@ -27,7 +27,7 @@ export function manifestRows(manifest: AdapterManifest): string[][] {
     ['task', `${manifest.task}, path ${manifest.path}`],
     ...(prompt ? [['prompt', JSON.stringify(prompt.template)]] : []),
     ...(labels ? [['labels', labels.join(', ')]] : []),
-    ...(head ? [['head', `${head.type}, ${head.in} to ${head.out}`]] : []),
+    ...(head ? [['head', `${head.type}, ${head.in} to ${head.out}${patchesOf(head)}`]] : []),
     ['base', `${base.module} ${base.abi}${sizes.length ? ` (${sizes.join(', ')})` : ''}`],
     ['made on', `image ${base.image.name}, digest ${base.image.digest}`],
     ...(training
@@ -48,6 +48,8 @@ export function manifestRows(manifest: AdapterManifest): string[][] {
 }
 
 const rounded = (values: readonly number[]) => values.map((value) => Number(value.toPrecision(4))).join(', ')
+const patchesOf = ({ patches }: NonNullable<AdapterManifest['head']>): string =>
+  patches ? `, of each of ${patches.rows} × ${patches.columns} patches` : ''
 
 /** The tensors: where LoRA attaches, how many virtual tokens. */
 export function tensorRows({ places, tokens, parameters, types }: TensorFacts): string[][] {

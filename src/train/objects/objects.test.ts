@@ -52,7 +52,7 @@ const headOf = async (path: string) => usableHead(await readHeadAdapter(path, im
 describe('learned, served, measured', () => {
   test.each([
     ['boxes.json', 'detect', 'boxes', 'map@0.5', 0.8],
-    ['places.json', 'keypoints', 'key-points', 'pck@0.1', 0.8],
+    ['places.json', 'keypoints', 'key-points', 'pck@0.1', 0.6],
     ['shapes.json', 'segment', 'segmentation', 'miou', 0.5],
     ['mattes.csv', 'segment', 'matting', 'mse', 0.15],
     ['points.json', 'count', 'counting', 'mae', 0.5],
