@@ -3,7 +3,7 @@
 import { M4Error } from '../core/errors.js'
 import type { HeadAdapter } from '../runtime/class-head.js'
 import type { Task } from '../runtime/requests.js'
-import { commaOption, numberOption, type OptionValues, textOption } from './context.js'
+import { numberOption, type OptionValues, textOption } from './context.js'
 import { readBytes } from './inputs.js'
 import type { RunInput, TaskMaker } from './run-requests.js'
 
@@ -58,10 +58,10 @@ function headOf(task: PatchTask, adapter: RunInput['adapter']): HeadAdapter {
 }
 
 function region(options: OptionValues): { region?: readonly [number, number, number, number] } {
-  const given = commaOption(options, 'region')
-  if (!given) return {}
-  const numbers = given.map(Number)
+  const given = textOption(options, 'region')
+  if (given === undefined) return {}
+  const numbers = given.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)))
   if (numbers.length !== 4 || !numbers.every(Number.isFinite))
-    throw new M4Error('USAGE', `--region: expected x,y,width,height in dots, got ${given.join(',')}.`)
+    throw new M4Error('USAGE', `--region: expected x,y,width,height in dots, got ${given}.`)
   return { region: numbers as unknown as readonly [number, number, number, number] }
 }
