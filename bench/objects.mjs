@@ -35,8 +35,8 @@ const image = await openImage(await resolveImage(values.image, values.home ? { h
 
 const SETS = {
   voc: async () => {
-    const { path, mediaFolder, facts } = await vocSamples(values.data, work, LEAST_OBJECTS)
-    return { data: path, facts, options: { evalFraction: 0.2, read: { mediaFolder } } }
+    const { path, facts } = await vocSamples(values.data, work, LEAST_OBJECTS)
+    return { data: path, facts, options: { evalFraction: 0.2 } }
   },
   crowd: async () => {
     const [train, test] = [await crowd(values.data, work, 'train'), await crowd(values.data, work, 'test')]

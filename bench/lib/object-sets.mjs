@@ -1,7 +1,7 @@
 /** Public sets of objects in pictures, each in its own layout → COCO JSON, which `m4fm adapter train` reads. */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { decodeImage } from '../../dist/media/index.js'
 import { readMat } from './mat.mjs'
 
@@ -10,11 +10,12 @@ const files = (folder, ending) =>
     .filter((name) => name.endsWith(ending))
     .sort()
 
-async function imagesOf(folder, names) {
+/** Named as seen from `out`, where the annotations will lie. */
+async function imagesOf(folder, out) {
   return Promise.all(
-    names.map(async (name, id) => {
+    files(folder, '.jpg').map(async (name, id) => {
       const { width, height } = await decodeImage(readFileSync(join(folder, name)))
-      return { id, file_name: name, width, height }
+      return { id, file_name: relative(out, join(folder, name)), width, height }
     }),
   )
 }
@@ -23,9 +24,9 @@ async function imagesOf(folder, names) {
 export async function vocSamples(data, out, least) {
   const root = join(data, 'voc_detection_samples', 'input')
   const pictures = join(root, 'images-optional')
-  const images = await imagesOf(pictures, files(pictures, '.jpg'))
+  const images = await imagesOf(pictures, out)
   const boxes = images.flatMap(({ id, file_name }) =>
-    readFileSync(join(root, 'ground-truth', file_name.replace('.jpg', '.txt')), 'utf8')
+    readFileSync(join(root, 'ground-truth', basename(file_name).replace('.jpg', '.txt')), 'utf8')
       .split('\n')
       .filter((line) => line.trim() !== '')
       .map((line) => {
@@ -50,7 +51,7 @@ export async function vocSamples(data, out, least) {
       categories: labels.map((name, id) => ({ id, name })),
     }),
   )
-  return { path, mediaFolder: pictures, facts: { pictures: images.length, classes: labels, boxes: kept.length } }
+  return { path, facts: { pictures: images.length, classes: labels, boxes: kept.length } }
 }
 
 function grouped(boxes) {
@@ -63,9 +64,9 @@ function grouped(boxes) {
 export async function crowd(data, out, part) {
   const root = join(data, 'shanghaitech_b', 'part_B', `${part}_data`)
   const pictures = join(root, 'images')
-  const images = await imagesOf(pictures, files(pictures, '.jpg'))
+  const images = await imagesOf(pictures, out)
   const annotations = images.flatMap(({ id, file_name }) => {
-    const mat = readMat(readFileSync(join(root, 'ground-truth', `GT_${file_name.replace('.jpg', '.mat')}`)))
+    const mat = readMat(readFileSync(join(root, 'ground-truth', `GT_${basename(file_name).replace('.jpg', '.mat')}`)))
     const { dims, data: places } = mat.image_info.cells[0].fields.location
     return Array.from({ length: dims[0] }, (_, i) => ({
       image_id: id,
@@ -78,5 +79,5 @@ export async function crowd(data, out, part) {
     path,
     JSON.stringify({ images, annotations, categories: [{ id: 0, name: 'person', keypoints: ['head'] }] }),
   )
-  return { path, mediaFolder: pictures, facts: { pictures: images.length, points: annotations.length } }
+  return { path, facts: { pictures: images.length, points: annotations.length } }
 }

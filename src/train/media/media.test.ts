@@ -342,16 +342,10 @@ describe('bad data', () => {
     const sides = await sidesOf(join(home, 'data-pictures'))
     const { IMG: _, ...modules } = image.manifest.modules
     const blind: Image = { ...image, manifest: { ...image.manifest, modules } }
-    const kinds = { data: { ...sides.data, kind: 'image-objects' as const } }
-    const cases: [Partial<TrainRequest>, Partial<Sides>, string][] = [
-      [{ image: blind }, {}, 'IMG'],
-      [{}, kinds, 'an output of patch tokens, [B, P, C], of graph encode of module IMG'],
-    ]
-    for (const [own, side, needs] of cases)
-      await expect(prepareMedia(request('x', own), { ...sides, ...side })).rejects.toMatchObject({
-        code: 'NOT_AVAILABLE',
-        details: { needs },
-      })
+    await expect(prepareMedia(request('x', { image: blind }), sides)).rejects.toMatchObject({
+      code: 'NOT_AVAILABLE',
+      details: { needs: 'IMG' },
+    })
     const lora = prepareMedia(request('x', { options: { kind: 'lora' } }), sides)
     await expect(lora).rejects.toMatchObject({ code: 'NOT_AVAILABLE' })
     const large = prepareMedia(request('x', { options: { hidden: [80_000] } }), sides)
