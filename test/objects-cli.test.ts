@@ -15,7 +15,7 @@ let home: string
 const at = (...names: string[]) => join(home, ...names)
 const m4fm = (...words: string[]) => runCli(words, { home })
 const train = (data: string, out: string, ...words: string[]) =>
-  m4fm('adapter', 'train', '--data', at('scenes', data), '--out', at(out), '--lr', '0.02', '--steps', '120', ...words)
+  m4fm('adapter', 'train', '--data', at('scenes', data), '--out', at(out), '--lr', '0.02', '--steps', '60', ...words)
 
 interface ErrorJson {
   readonly error: { readonly code: string; readonly message: string; readonly hint?: string }
@@ -28,7 +28,7 @@ beforeAll(async () => {
   await cp(at('images', IMAGE), at('images', MEASURED), { recursive: true })
   const path = at('images', MEASURED, 'manifest.json')
   await writeFile(path, (await readFile(path, 'utf8')).replace('"weights":"random"', '"weights":"pretrained"'))
-  await writeScenes(at('scenes'), 40)
+  await writeScenes(at('scenes'), 24)
 }, 120_000)
 afterAll(() => rm(home, { recursive: true, force: true }))
 
@@ -59,7 +59,7 @@ describe('each head, from annotations to an answer', () => {
     }
     const none = await m4fm(...asked, '--min-score', '1')
     expect([none.code, none.stdout]).toEqual([0, 'nothing\n'])
-  })
+  }, 180_000)
 
   test('keypoints', async () => {
     expect((await train('places.json', 'places', '--image', IMAGE)).code).toBe(0)
@@ -70,7 +70,7 @@ describe('each head, from annotations to an answer', () => {
     const { points } = answer.json<{ output: { points: { name: string; x: number; y: number }[] } }>().output
     expect(points.map(({ name }) => name)).toEqual(['red', 'blue'])
     for (const { x, y } of points) expect(x >= 0 && y >= 0 && x <= 56 && y <= 54).toBe(true)
-  })
+  }, 180_000)
 
   test('segment: a grey picture is written, of classes and of a matte', async () => {
     for (const [data, out] of [

@@ -113,19 +113,34 @@ interface Pairs {
   readonly overlaps: readonly (readonly number[])[]
 }
 
+interface Placed {
+  readonly image_id: number
+  readonly category_id: number
+}
+
+const placeOf = ({ image_id, category_id }: Placed) => `${category_id} ${image_id}`
+
+/** What there is of each category in each image, in order. */
+function byPlace<T extends Placed>(all: readonly T[]): Map<string, T[]> {
+  const groups = new Map<string, T[]>()
+  for (const each of all) {
+    const group = groups.get(placeOf(each))
+    if (group) group.push(each)
+    else groups.set(placeOf(each), [each])
+  }
+  return groups
+}
+
 /** Per category, its images that have anything. */
 function matchTables(kind: Kind, set: CocoSet, detections: readonly CocoDetection[], limit: number): Pairs[][] {
   const categories = [...new Set(set.categories.map(({ id }) => id))].sort((a, b) => a - b)
   const images = [...new Set(set.images.map(({ id }) => id))].sort((a, b) => a - b)
+  const [allTruths, allFound] = [byPlace(set.annotations), byPlace(detections)]
   return categories.map((category) =>
     images.flatMap((image) => {
-      const here = (each: { image_id: number; category_id: number }) =>
-        each.image_id === image && each.category_id === category
-      const truths = set.annotations.filter(here)
-      const found = detections
-        .filter(here)
-        .sort((a, b) => b.score - a.score)
-        .slice(0, limit)
+      const place = placeOf({ image_id: image, category_id: category })
+      const truths = allTruths.get(place) ?? []
+      const found = (allFound.get(place) ?? []).sort((a, b) => b.score - a.score).slice(0, limit)
       if (!truths.length && !found.length) return []
       return [
         {

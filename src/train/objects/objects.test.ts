@@ -208,6 +208,16 @@ describe('what does not fit', () => {
     expect(fit.losses.every(Number.isFinite)).toBe(true)
   })
 
+  test('points are looked for in the box of their thing; a thing beside the picture is left out', async () => {
+    const boxed = await edited('boxed.json', 'places.json', ({ annotations }) => ({
+      annotations: annotations.map((each, i) => ({ ...each, bbox: i === 2 ? [300, 300, 9, 9] : [2, 2, 52, 50] })),
+    }))
+    const report = await trainAdapter(request(boxed, { options: short }))
+    expect(report.plan.trainSamples + report.plan.evalSamples).toBe(49)
+    const lines = (await readFile(join(report.out, 'eval.jsonl'), 'utf8')).trimEnd().split('\n')
+    expect(lines.map((line) => JSON.parse(line).box)).toEqual(lines.map(() => [2, 2, 52, 50]))
+  })
+
   test('tasks without what they need, and tasks of other data', async () => {
     const task = (data: string, name: 'detect' | 'keypoints' | 'segment' | 'count') =>
       trainAdapter(request(data, { options: { task: name } }))

@@ -33,9 +33,14 @@ export function viewsOf(set: DataSet, { head }: Pick<ObjectTask, 'head'>): ViewS
     const { objects, width, height } = sample
     const size = { width, height }
     if (head !== 'key-points') return [{ path, size, objects }]
-    return objects
-      .filter(({ keypoints, crowd }) => !crowd && keypoints?.points.some(([, , visible]) => visible > 0))
-      .map((object) => ({ path, size, objects: [object], ...(object.box ? { box: object.box } : {}) }))
+    const whole = { left: 0, top: 0, ...size, side: 1 }
+    return (
+      objects
+        .filter(({ keypoints, crowd }) => !crowd && keypoints?.points.some(([, , visible]) => visible > 0))
+        // A box beside the picture was said when the data were read.
+        .filter(({ box }) => !box || boxInSquare(box, whole))
+        .map((object) => ({ path, size, objects: [object], ...(object.box ? { box: object.box } : {}) }))
+    )
   })
   return { path: set.path, files: set.files, samples: views }
 }
