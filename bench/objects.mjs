@@ -51,7 +51,7 @@ const SETS = {
 }
 
 const names = values.only?.split(',') ?? Object.keys(SETS)
-const result = openResult('objects', { image: image.manifest.name, module: image.manifest.modules.IMG.title, names })
+const result = openResult('objects', { image: image.manifest.name, module: image.manifest.modules.IMG.title })
 for (const name of names) {
   if (result.data[name]) continue
   const { data, evalData, facts, options } = await SETS[name]()
