@@ -38,7 +38,7 @@ export type Ask<T extends Task = Task> = T extends Task
   : never
 
 /** What an adapter must be able to do where no firmware brings it. */
-export type NeededHead = 'boxes' | 'key points' | 'segmentation' | 'counting' | 'matting' | 'style'
+export type NeededHead = 'boxes' | 'key points' | 'masks' | 'counting' | 'style'
 
 export interface BenchTask {
   readonly id: TaskId

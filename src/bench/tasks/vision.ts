@@ -1,12 +1,14 @@
 /** T14–T31: pictures (path 3; T17 path 4). What no encoder can tell by itself is asked of a head that an app brings. */
 
 import { CIFAR_100, TRAFFIC_SIGNS } from './labels.js'
-import type { BenchTask, NeededHead } from './types.js'
+import type { BenchTask } from './types.js'
 
 type Entry = Pick<BenchTask, 'id' | 'title' | 'dataSet' | 'metric'>
 
 const PHOTO = { file: 'room.jpg' }
 const picture = { path: 3, takes: { of: 'picture' }, needs: ['IMG'] } as const
+
+const HEADS = { detect: 'boxes', keypoints: 'key points', segment: 'masks', count: 'counting' } as const
 
 /** Labels by closeness in the joint space. */
 const chosen = (entry: Entry, labels: readonly string[], template: string): BenchTask => ({
@@ -17,12 +19,12 @@ const chosen = (entry: Entry, labels: readonly string[], template: string): Benc
   sample: PHOTO,
 })
 
-/** By a head of an adapter. */
-const headed = (entry: Entry, head: NeededHead): BenchTask => ({
+/** By a head of an adapter, on the patches of the picture. */
+const headed = (entry: Entry, task: keyof typeof HEADS): BenchTask => ({
   ...entry,
   ...picture,
-  ask: { task: 'match' },
-  head,
+  ask: { task } as BenchTask['ask'],
+  head: HEADS[task],
   sample: PHOTO,
 })
 
@@ -36,8 +38,8 @@ const nearest = (entry: Entry): BenchTask => ({
 })
 
 export const VISION: readonly BenchTask[] = [
-  headed({ id: 'T14', title: 'Object detection', dataSet: 'COCO', metric: 'AP' }, 'boxes'),
-  headed({ id: 'T15', title: 'Object detection', dataSet: 'LVIS', metric: 'AP' }, 'boxes'),
+  headed({ id: 'T14', title: 'Object detection', dataSet: 'COCO', metric: 'AP' }, 'detect'),
+  headed({ id: 'T15', title: 'Object detection', dataSet: 'LVIS', metric: 'AP' }, 'detect'),
   nearest({ id: 'T16', title: 'Image retrieval', dataSet: 'DeepFashion In-shop', metric: 'recall' }),
   {
     id: 'T17',
@@ -62,8 +64,8 @@ export const VISION: readonly BenchTask[] = [
     head: 'style',
     sample: PHOTO,
   },
-  headed({ id: 'T19', title: 'Semantic segmentation', dataSet: 'ADE20K', metric: 'mIoU' }, 'segmentation'),
-  headed({ id: 'T20', title: 'Semantic segmentation', dataSet: 'PASCAL VOC 2012', metric: 'mIoU' }, 'segmentation'),
+  headed({ id: 'T19', title: 'Semantic segmentation', dataSet: 'ADE20K', metric: 'mIoU' }, 'segment'),
+  headed({ id: 'T20', title: 'Semantic segmentation', dataSet: 'PASCAL VOC 2012', metric: 'mIoU' }, 'segment'),
   chosen(
     { id: 'T21', title: 'Optical character recognition', dataSet: 'Rendered SST-2', metric: 'accuracy' },
     ['negative', 'positive'],
@@ -100,7 +102,7 @@ export const VISION: readonly BenchTask[] = [
     ask: { task: 'match', template: 'a photo taken in {}.' },
     ownLabels: true,
   },
-  headed({ id: 'T28', title: 'Pose estimation', dataSet: 'AP-10K', metric: 'AP' }, 'key points'),
+  headed({ id: 'T28', title: 'Pose estimation', dataSet: 'AP-10K', metric: 'AP' }, 'keypoints'),
   {
     id: 'T29',
     title: 'Video classification',
@@ -113,6 +115,6 @@ export const VISION: readonly BenchTask[] = [
     ownLabels: true,
     sample: PHOTO,
   },
-  headed({ id: 'T30', title: 'Counting', dataSet: 'crowds', metric: 'MAE' }, 'counting'),
-  headed({ id: 'T31', title: 'Image matting', dataSet: 'RefMatte-RW100', metric: 'MSE' }, 'matting'),
+  headed({ id: 'T30', title: 'Counting', dataSet: 'crowds', metric: 'MAE' }, 'count'),
+  headed({ id: 'T31', title: 'Image matting', dataSet: 'RefMatte-RW100', metric: 'MSE' }, 'segment'),
 ]

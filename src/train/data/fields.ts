@@ -111,7 +111,8 @@ export function collectRows(
       const file = resolve(folder, asked.trim())
       if (kind === 'image-answer' || kind === 'sound-answer')
         samples.push({ kind, path: file, question: questionOf(extra), answer, ...more })
-      else if (kind === 'image-matte') samples.push({ kind, path: file, matte: resolve(folder, answer.trim()), ...more })
+      else if (kind === 'image-matte')
+        samples.push({ kind, path: file, matte: resolve(folder, answer.trim()), ...more })
       else if (kind !== 'image-caption') samples.push({ kind, path: file, label: once(answer.trim()), ...more })
       else if (captions.has(file)) captions.get(file)!.push(answer)
       else {

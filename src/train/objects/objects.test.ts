@@ -81,7 +81,7 @@ describe('learned, served, measured', () => {
     })
     const evaluated = await evaluateAdapter({ ...again, data: at('scenes') })
     expect(evaluated).toMatchObject({ fit: 'same', measured: { name: metric, value: report.metric!.value } })
-    expect(await revalidateAdapter({ ...again, data: at('scenes') })).toMatchObject({ verdict: 'keep' })
+    expect(await revalidateAdapter({ ...again, home, data: at('scenes') })).toMatchObject({ verdict: 'keep' })
   })
 
   test('answers are in dots of the picture, and the report says what woke', async () => {
