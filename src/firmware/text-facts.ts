@@ -124,6 +124,7 @@ const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Reco
   join: NO_TEXT,
   projection: NO_TEXT,
   'mlp-head': NO_TEXT,
+  'letter-to-sound': NO_TEXT,
   persimmon: (tokenizer) => {
     const end = tokenizer.idOf('|ENDOFTEXT|')
     const start = tokenizer.idOf('<s>') ?? end ?? tokenizer.bosId

@@ -8,6 +8,13 @@ import { type ForeignConfig, foreignConfig, foreignRandom } from './foreign.js'
 import { fuyuPatchGraph, fuyuPictureFacts } from './fuyu.js'
 import { IMAGEBIND_ARCHITECTURES } from './imagebind/architecture.js'
 import { type JoinConfig, joinConfig, joinGraph, joinShapes, joinWeights } from './join.js'
+import {
+  type LetterToSoundConfig,
+  letterToSoundConfig,
+  letterToSoundGraph,
+  letterToSoundShapes,
+  letterToSoundWeights,
+} from './letter-to-sound.js'
 import type { QuantisationPlan } from './linear.js'
 import { LORA_SITE_PATHS, type LoraSite, llamaDecoderGraph, llamaEmbedGraph, loraSites } from './llama.js'
 import { llamaPromptGraph } from './llama-prompt.js'
@@ -250,6 +257,15 @@ const mlpHead: Architecture<MlpHeadConfig> = {
   runtimeConfig: (config) => ({ ...config }),
 }
 
+/** Beside a voice that reads phonemes. */
+const letterToSound: Architecture<LetterToSoundConfig> = {
+  configure: letterToSoundConfig,
+  weights: letterToSoundWeights,
+  random: (config, seed) => randomWeights(letterToSoundShapes(config), () => config.layers, seed),
+  graphs: (config, weights, options) => ({ letters: () => letterToSoundGraph(config, weights, options) }),
+  runtimeConfig: (config) => ({ ...config }),
+}
+
 export const ARCHITECTURES = {
   llama,
   whisper,
@@ -260,6 +276,7 @@ export const ARCHITECTURES = {
   projection,
   join,
   'mlp-head': mlpHead,
+  'letter-to-sound': letterToSound,
   persimmon,
   ...IMAGEBIND_ARCHITECTURES,
   'stable-diffusion': stableDiffusion,

@@ -14,9 +14,13 @@ export {
 export { fromGguf } from './gguf.js'
 export { loadTokenizer } from './load.js'
 export {
+  ARPABET,
   type Dictionary,
+  decodeSounds,
   KOKORO_SYMBOLS,
+  LETTER_COUNT,
   type LetterToSound,
+  letterIds,
   letterToSound,
   normalise,
   type PhonemiserOptions,

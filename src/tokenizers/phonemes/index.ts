@@ -14,6 +14,7 @@ import { isPause } from './symbols.js'
 
 export { ARPABET, toPhonemes } from './arpabet.js'
 export { type Dictionary, readDictionary } from './dictionary.js'
+export { decodeSounds, LETTER_COUNT, letterIds } from './letter-sounds.js'
 export { type LetterToSound, letterToSound } from './letter-to-sound.js'
 export { type NormaliseOptions, normalise } from './normalise.js'
 export { KOKORO_SYMBOLS } from './symbols.js'
