@@ -383,6 +383,17 @@ describe('parts and local files', () => {
   })
 })
 
+describe('bundled files', () => {
+  test('are copied after verification, offline too', async () => {
+    const own = readFileSync(new URL('../../../package.json', import.meta.url))
+    const path = await pullSource(pin(own, 'bundled:package.json'), options({ workingFolder: home, offline: true }))
+    expect(readFileSync(path).equals(own)).toBe(true)
+    const wrong = await failure(pullSource(pin(randomBytes(own.length), 'bundled:package.json'), options()))
+    expect(wrong.code).toBe('DIGEST_MISMATCH')
+    expect((await failure(pullSource(pin(body, 'bundled:none'), options()))).code).toBe('FILE_NOT_FOUND')
+  })
+})
+
 describe('proxies', () => {
   test('http goes through HTTP_PROXY in absolute form; NO_PROXY is respected', async () => {
     server.routes.set('http://localhost:9/w.bin', { body })

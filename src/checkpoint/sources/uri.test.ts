@@ -48,11 +48,16 @@ describe('schemes', () => {
     expect(locate('file:///abs/a%20b', around)).toEqual({ kind: 'file', path: resolve('/abs/a b') })
   })
 
-  test('bundled: is below the package', () => {
-    const found = locate('bundled:package.json', around)
-    expect(found.kind === 'file' && JSON.parse(readFileSync(found.path, 'utf8')).name).toBe('m4fm')
-    expect(codeOf(() => locate('bundled:../secret', around))).toBe('INVALID_REQUEST')
+  test('bundled: below the package, whatever the working folder', () => {
+    const { path } = locate('bundled:package.json', around) as { path: string }
+    expect(JSON.parse(readFileSync(path, 'utf8')).name).toBe('m4fm')
+    for (const uri of ['bundled:', 'bundled:/etc/hosts', 'bundled:../x', 'bundled:a//b', 'bundled:a/./b'])
+      expect(
+        codeOf(() => locate(uri, around)),
+        uri,
+      ).toBe('INVALID_REQUEST')
   })
+
   test('an unknown scheme is UNKNOWN_NAME with the nearest', () => {
     expect(() => locate('htps://x/y', around)).toThrow(/Unknown source scheme "htps".*https/)
     expect(codeOf(() => locate('toString:x', around))).toBe('UNKNOWN_NAME')
