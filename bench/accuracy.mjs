@@ -2,8 +2,8 @@
 
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
+import { sumErrorRates, wordErrorRate } from '../dist/bench/metrics/word-error-rate.js'
 import { openEngine } from '../dist/engine/index.js'
-import { sumErrorRates, wordErrorRate } from '../dist/parity/word-error-rate.js'
 import { openFirmware } from '../dist/runtime/index.js'
 import { agNews, sst2 } from './lib/label-sets.mjs'
 import { imageOf } from './lib/prepare.mjs'

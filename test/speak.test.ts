@@ -1,27 +1,26 @@
 /** Text to speech from recipe to WAV: build, flash, run; a foreign graph behind the same interface. */
 
-import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { create, toBinary } from '@bufbuild/protobuf'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Source } from '../src/checkpoint/sources/index.js'
 import { liveHandles } from '../src/core/disposal.js'
 import { bytesOf } from '../src/core/tensor.js'
 import { openEngine } from '../src/engine/index.js'
 import { buildFirmware } from '../src/firmware/build.js'
 import { flashImage } from '../src/firmware/flash.js'
 import { findRecipe, type Recipe } from '../src/firmware/recipes.js'
-import { TensorProto_DataType as Element, ModelProtoSchema } from '../src/graph/proto/generated/onnx_pb.js'
 import { decodeWav, encodeWav16 } from '../src/media/index.js'
 import { type Event, type Firmware, openFirmware, type SpeakRequest } from '../src/runtime/index.js'
+import { pinnedFile, sineVoice } from './helpers/foreign-voice.js'
 
 const home = mkdtempSync(join(tmpdir(), 'm4fm-speak-'))
 afterAll(() => rmSync(home, { recursive: true, force: true }))
 
 const tiny = findRecipe('tiny-random')
 const only = (name: string, module: Recipe['modules']['TTS']): Recipe => ({ ...tiny, name, modules: { TTS: module! } })
+
+const file = (name: string, content: string | Uint8Array) => pinnedFile(home, name, content)
 
 let firmware: Firmware
 afterEach(() => {
@@ -138,64 +137,12 @@ describe('tiny-random', () => {
   })
 })
 
-/** A pinned file on this disk. */
-function file(name: string, content: string | Uint8Array): Source {
-  const path = join(home, name)
-  writeFileSync(path, content)
-  const bytes = typeof content === 'string' ? Buffer.from(content) : content
-  return {
-    name,
-    sha256: createHash('sha256').update(bytes).digest('hex'),
-    bytes: bytes.length,
-    licence: 'CC0-1.0',
-    uris: [`file:${path}`],
-  }
-}
-
 describe('a foreign graph', () => {
-  const dims = (...sizes: (string | number)[]) =>
-    sizes.map((size) =>
-      typeof size === 'string'
-        ? { value: { case: 'dimParam' as const, value: size } }
-        : { value: { case: 'dimValue' as const, value: BigInt(size) } },
-    )
-  const port = (name: string, elemType: number, ...sizes: (string | number)[]) => ({
-    name,
-    type: { value: { case: 'tensorType' as const, value: { elemType, shape: { dim: dims(...sizes) } } } },
-  })
-  /** style, then sin(id / speed): an operator that is not in our table, ports as Kokoro names them. */
-  const model = toBinary(
-    ModelProtoSchema,
-    create(ModelProtoSchema, {
-      irVersion: 8n,
-      opsetImport: [{ domain: '', version: 17n }],
-      graph: {
-        name: 'kokoro-like',
-        input: [
-          port('input_ids', Element.INT64, 1, 'sequence_length'),
-          port('style', Element.FLOAT, 1, 2),
-          port('speed', Element.FLOAT, 1),
-        ],
-        node: [
-          { opType: 'Cast', input: ['input_ids'], output: ['ids'], attribute: [{ name: 'to', type: 2, i: 1n }] },
-          { opType: 'Div', input: ['ids', 'speed'], output: ['slow'] },
-          { opType: 'Sin', input: ['slow'], output: ['sines'] },
-          {
-            opType: 'Concat',
-            input: ['style', 'sines'],
-            output: ['waveform'],
-            attribute: [{ name: 'axis', type: 2, i: 1n }],
-          },
-        ],
-        output: [port('waveform', Element.FLOAT, 1, 'samples')],
-      },
-    }),
-  )
   const table = (first: number) => bytesOf(Float32Array.from({ length: 8 }, (_, i) => first + i / 16))
   const module = (): NonNullable<Recipe['modules']['TTS']> => ({
     architecture: 'foreign',
     title: 'tiny foreign voice',
-    weights: file('foreign.onnx', model),
+    weights: file('foreign.onnx', sineVoice()),
     config: {
       sampleRateHz: 24_000,
       idsInput: 'input_ids',
@@ -234,9 +181,16 @@ describe('a foreign graph', () => {
     expect(firmware.manifest.operators.types).toContain('Sin')
   })
 
-  test('an unknown voice, a sentence that is too long', async () => {
+  test('an unknown voice is refused before anything is said', async () => {
     await expect(speak({ text: 'a', voice: 'bob' })).rejects.toMatchObject({ code: 'UNKNOWN_NAME' })
-    await expect(speak({ text: 'ababab' })).rejects.toMatchObject({ code: 'CONTEXT_OVERFLOW' })
+  })
+
+  test('a sentence of more symbols than the voice reads at once is said in pieces, none lost', async () => {
+    const { output, report } = await firmware.ask({ task: 'speak', text: 'abababa' })
+    // Two pieces: style and boundaries around five symbols, and around two.
+    expect(output.samples.length).toBe(2 + 7 + (2 + 4))
+    expect(output.sentences.map(({ text }) => text)).toEqual(['abababa'])
+    expect(report.tokens.spoken).toBe(7)
   })
 
   test('a checkpoint that is no ONNX file, a voice of another width, no weights at all', async () => {

@@ -2,7 +2,8 @@
  * A foreign graph as a voice: ids in, samples out, and where it has them a style vector and a speed. Kokoro-82M is one: `input_ids`
  * [1, T] with id 0 at both ends, `style` [1, 256] — the row of the voice's table that stands for the number of symbols — and
  * `speed` [1]. The recipe names the ports; voices are files `voice.NAME` of the module. A voice that reads phonemes has the file
- * `pronunciations`, a dictionary in the format of CMUdict: sentences are English then.
+ * `pronunciations`, a dictionary in the format of CMUdict: sentences are English then. Words that it lacks are read by the graph
+ * `letters` (letter-reader.ts), or by rules where the module has none.
  */
 
 import { Handle } from '../core/disposal.js'
@@ -11,9 +12,11 @@ import { int64Tensor, viewAs } from '../core/tensor.js'
 import type { Engine, Session, Tensor } from '../engine/types.js'
 import type { Image } from '../firmware/image.js'
 import type { ModuleEntry, Role } from '../firmware/manifest.js'
-import { phonemiser, type Tokenizer } from '../tokenizers/index.js'
+import { guessedWords, type Phonemise, phonemiser, type Tokenizer } from '../tokenizers/index.js'
+import { type LetterReader, openLetterReader } from './letter-reader.js'
 import { configNumber, configText, optionalNumber, optionalText, readTokenizer } from './module-config.js'
-import { LONGEST_SENTENCE_S, type Manner, tooLong, type Utterance, type Voice } from './voice.js'
+import { cutLong } from './sentences.js'
+import { joinSamples, LONGEST_SENTENCE_S, type Manner, tooLong, type Utterance, type Voice } from './voice.js'
 
 /** What a recipe says under `config` of a foreign voice, and the manifest repeats. */
 export interface ForeignVoiceFacts {
@@ -28,7 +31,7 @@ export interface ForeignVoiceFacts {
   readonly styleWidth: number | undefined
   /** Put in front of and behind the ids. */
   readonly boundaryId: number | undefined
-  /** Most ids of one sentence, without the boundaries. */
+  /** Most ids of one run, without the boundaries: what is longer is said in pieces. */
   readonly maxSymbols: number | undefined
 }
 
@@ -44,7 +47,8 @@ export class ForeignVoice extends Handle implements Voice {
   readonly #engine: Engine
   readonly #session: Session
   readonly #tables: VoiceTables
-  readonly #phonemise: (text: string) => string
+  readonly #phonemise: Phonemise | undefined
+  readonly #letters: LetterReader | undefined
 
   constructor(
     engine: Engine,
@@ -54,7 +58,9 @@ export class ForeignVoice extends Handle implements Voice {
       facts: ForeignVoiceFacts
       tables: VoiceTables
       /** For a voice that reads phonemes. */
-      phonemise?: ((text: string) => string) | undefined
+      phonemise?: Phonemise | undefined
+      /** For words that `phonemise` does not know. */
+      letters?: LetterReader | undefined
     },
   ) {
     super('voice')
@@ -63,11 +69,16 @@ export class ForeignVoice extends Handle implements Voice {
     this.#engine = engine
     this.#session = session
     this.#tables = options.tables
-    this.#phonemise = options.phonemise ?? ((text) => text)
+    this.#phonemise = options.phonemise
+    this.#letters = options.letters
   }
 
   get sampleRateHz(): number {
     return this.facts.sampleRateHz
+  }
+
+  hasSound(character: string): boolean {
+    return this.tokenizer.encode(this.#phonemise ? this.#phonemise(character) : character).length > 0
   }
 
   check(voice: string | number | undefined): void {
@@ -78,18 +89,38 @@ export class ForeignVoice extends Handle implements Voice {
       })
   }
 
-  async say(sentence: string, { voice, speed, signal, onStage }: Manner): Promise<Utterance | undefined> {
+  async say(sentence: string, manner: Manner): Promise<Utterance | undefined> {
     this.assertLive('say')
-    const { idsInput, waveformOutput, speedInput, styleInput, styleWidth, boundaryId, maxSymbols, sampleRateHz } =
-      this.facts
-    const symbols = this.tokenizer.encode(this.#phonemise(sentence))
+    const from = performance.now()
+    const written = await this.#written(sentence, manner.signal)
+    manner.onStage('encode', performance.now() - from)
+    const pieces: Utterance[] = []
+    for (const piece of cutLong(written, this.facts.maxSymbols ?? Number.POSITIVE_INFINITY)) {
+      const said = await this.#sayPiece(piece, manner)
+      if (said) pieces.push(said)
+    }
+    if (pieces.length < 2) return pieces[0]
+    return {
+      samples: joinSamples(pieces.map(({ samples }) => samples)),
+      symbols: pieces.reduce((sum, { symbols }) => sum + symbols, 0),
+    }
+  }
+
+  /** What the tokenizer reads: the sentence itself, or its phonemes. */
+  async #written(sentence: string, signal: AbortSignal): Promise<string> {
+    const phonemise = this.#phonemise
+    if (!phonemise) return sentence
+    const letters = this.#letters
+    if (!letters) return phonemise(sentence)
+    const guessed = new Map<string, string>()
+    for (const word of guessedWords(phonemise, sentence)) guessed.set(word, await letters.read(word, signal))
+    return phonemise(sentence, (word) => guessed.get(word)!)
+  }
+
+  async #sayPiece(piece: string, { voice, speed, signal, onStage }: Manner): Promise<Utterance | undefined> {
+    const { idsInput, waveformOutput, speedInput, styleInput, styleWidth, boundaryId, sampleRateHz } = this.facts
+    const symbols = this.tokenizer.encode(piece)
     if (symbols.length === 0) return undefined
-    if (maxSymbols !== undefined && symbols.length > maxSymbols)
-      throw new M4Error(
-        'CONTEXT_OVERFLOW',
-        `The sentence "${sentence.slice(0, 40)}…" has ${symbols.length} symbols, the voice reads ${maxSymbols}.`,
-        { hint: 'Put full stops into the text.', details: { symbols: symbols.length, maxSymbols } },
-      )
     const ids = boundaryId === undefined ? symbols : [boundaryId, ...symbols, boundaryId]
     const feeds: Record<string, Tensor> = {}
     const from = performance.now()
@@ -101,7 +132,7 @@ export class ForeignVoice extends Handle implements Voice {
       const results = await this.#session.run(feeds, [waveformOutput], { signal })
       using waveform = results[waveformOutput]!
       const samples = (waveform.data as Float32Array).slice()
-      if (samples.length > LONGEST_SENTENCE_S * sampleRateHz) throw tooLong(sentence, samples.length / sampleRateHz)
+      if (samples.length > LONGEST_SENTENCE_S * sampleRateHz) throw tooLong(piece, samples.length / sampleRateHz)
       return { samples, symbols: symbols.length }
     } finally {
       for (const tensor of Object.values(feeds)) tensor.dispose()
@@ -127,6 +158,7 @@ export class ForeignVoice extends Handle implements Voice {
 
   protected override release(): void {
     this.#session.dispose()
+    this.#letters?.dispose()
   }
 }
 
@@ -153,8 +185,14 @@ export async function openForeignVoice(
   const phonemise = Object.hasOwn(entry.files, PRONUNCIATIONS)
     ? phonemiser(new TextDecoder('latin1').decode(await image.readFile(role, PRONUNCIATIONS)))
     : undefined
-  const session = await engine.createSession({ path: image.graphPath(role, 'run') })
-  return new ForeignVoice(engine, session, { tokenizer, facts, tables, phonemise })
+  const letters = await openLetterReader(image, role, entry, engine)
+  try {
+    const session = await engine.createSession({ path: image.graphPath(role, 'run') })
+    return new ForeignVoice(engine, session, { tokenizer, facts, tables, phonemise, letters })
+  } catch (error) {
+    letters?.dispose()
+    throw error
+  }
 }
 
 async function readVoices(

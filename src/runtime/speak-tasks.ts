@@ -4,7 +4,7 @@ import { M4Error } from '../core/errors.js'
 import { normalSource } from '../core/random.js'
 import type { Event, SpeakOutput, SpeakRequest, SpokenSentence } from './requests.js'
 import { splitSentences } from './sentences.js'
-import type { Manner, Voice } from './voice.js'
+import { joinSamples, type Manner, type Voice } from './voice.js'
 import type { Work } from './work.js'
 
 type SoundEvent = Extract<Event, { type: 'sound' }>
@@ -52,7 +52,7 @@ export async function* speak(request: SpeakRequest, work: Work): AsyncGenerator<
       hint: 'Write it in the letters of the voice’s language, numbers as words.',
       details: { unspoken },
     })
-  return { samples: joined(parts, length), sampleRateHz, durationS: length / sampleRateHz, sentences, unspoken }
+  return { samples: joinSamples(parts), sampleRateHz, durationS: length / sampleRateHz, sentences, unspoken }
 }
 
 function checkRequest(text: string, speed: number, seed: number, variation: number): void {
@@ -67,17 +67,7 @@ function checkRequest(text: string, speed: number, seed: number, variation: numb
 }
 
 /** Letters and digits that the voice leaves out, each once: the caller is told, for nobody hears what is missing. */
-function soundless({ tokenizer }: Voice, text: string): string[] {
+function soundless(voice: Voice, text: string): string[] {
   const different = new Set(text.match(/[\p{L}\p{N}]/gu))
-  return [...different].filter((character) => tokenizer.encode(character).length === 0)
-}
-
-function joined(parts: readonly Float32Array[], length: number): Float32Array {
-  const all = new Float32Array(length)
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
+  return [...different].filter((character) => !voice.hasSound(character))
 }

@@ -18,7 +18,7 @@ import type { ModuleEntry, Role } from '../firmware/manifest.js'
 import type { Tokenizer } from '../tokenizers/index.js'
 import { cacheShape, createKvCache, type KvCache } from './kv-cache.js'
 import { configNumber, readText, readTokenizer } from './module-config.js'
-import { LONGEST_SENTENCE_S, type Manner, type Utterance, type Voice } from './voice.js'
+import { joinSamples, LONGEST_SENTENCE_S, type Manner, type Utterance, type Voice } from './voice.js'
 
 /** `vocode` is HiFi-GAN, which the recipe names under `graphs`. */
 const GRAPHS = ['encode', 'decode', 'postnet', 'vocode'] as const
@@ -73,6 +73,10 @@ export class TtsTransformerVoice extends Handle implements Voice {
 
   get sampleRateHz(): number {
     return this.facts.sampleRateHz
+  }
+
+  hasSound(character: string): boolean {
+    return this.tokenizer.encode(character).length > 0
   }
 
   check(voice: string | number | undefined): void {
@@ -156,7 +160,7 @@ export class TtsTransformerVoice extends Handle implements Voice {
       drawDropout(keep.data as Float32Array, prenetDropout, variation, normal)
       await this.#binding.run({ signal })
       made.push(output.slice())
-      if ((stop.data as Float32Array)[0]! > stopProbability) return joined(made)
+      if ((stop.data as Float32Array)[0]! > stopProbability) return joinSamples(made)
       input.set(output)
     }
     throw new M4Error(
@@ -219,16 +223,6 @@ function drawDropout(keep: Float32Array, dropout: number, variation: number, nor
     const uniform = Math.exp(-(normal() ** 2 + normal() ** 2) / 2)
     keep[i] = 1 + variation * ((uniform < dropout ? 0 : kept) - 1)
   }
-}
-
-function joined(parts: readonly Float32Array[]): DataOf<'float32'> {
-  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
 }
 
 interface StepTensors {

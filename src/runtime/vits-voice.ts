@@ -45,6 +45,10 @@ export class VitsVoice extends Handle implements Voice {
     return this.facts.sampleRateHz
   }
 
+  hasSound(character: string): boolean {
+    return this.tokenizer.encode(character).length > 0
+  }
+
   check(voice: string | number | undefined): void {
     this.#speaker(voice)
   }

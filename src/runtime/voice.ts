@@ -1,7 +1,7 @@
 /** A speech generator: one sentence in, samples out. VITS and foreign graphs stand behind the same interface. */
 
+import type { DataOf } from '../core/dtypes.js'
 import { M4Error } from '../core/errors.js'
-import type { Tokenizer } from '../tokenizers/index.js'
 
 /** What every sentence of a request shares. */
 export interface Manner {
@@ -26,12 +26,24 @@ export interface Utterance {
 
 export interface Voice extends Disposable {
   readonly sampleRateHz: number
-  readonly tokenizer: Tokenizer
+  /** False for letters and digits that are left out. @param character one code point */
+  hasSound(character: string): boolean
   /** Fails for a voice that is not there, before anything is said. @throws M4Error `INVALID_REQUEST`, `UNKNOWN_NAME` */
   check(voice: string | number | undefined): void
   /** Undefined when nothing in the sentence has a sound. @throws M4Error `CONTEXT_OVERFLOW`, `ABORTED`, `ENGINE` */
   say(sentence: string, manner: Manner): Promise<Utterance | undefined>
   dispose(): void
+}
+
+/** Samples one after the other. */
+export function joinSamples(parts: readonly Float32Array[]): DataOf<'float32'> {
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
 }
 
 /** A sentence that becomes longer than this is no sentence: the durations ran away. */

@@ -14,7 +14,7 @@ import { isPause } from './symbols.js'
 
 export { ARPABET, toPhonemes } from './arpabet.js'
 export { type Dictionary, readDictionary } from './dictionary.js'
-export { decodeSounds, LETTER_COUNT, letterIds } from './letter-sounds.js'
+export { decodeSounds, LETTER_COUNT, LONGEST_WORD, letterIds } from './letter-sounds.js'
 export { type LetterToSound, letterToSound } from './letter-to-sound.js'
 export { type NormaliseOptions, normalise } from './normalise.js'
 export { KOKORO_SYMBOLS } from './symbols.js'
@@ -27,25 +27,37 @@ export interface PhonemiserOptions {
 }
 
 /**
+ * Text → symbols of `KOKORO_SYMBOLS` with blanks between words; empty for a text without a sound. Never throws.
+ * @param guess instead of the phonemiser's own `letterToSound`, for this text
+ */
+export type Phonemise = (text: string, guess?: LetterToSound) => string
+
+/**
  * @param dictionaryText in the format of CMUdict
- * @returns text → symbols of `KOKORO_SYMBOLS` with blanks between words; empty for a text without a sound. Never throws.
  * @throws M4Error `FORMAT_INVALID` for a dictionary or a lexicon that is not ARPAbet
  */
-export function phonemiser(dictionaryText: string, options: PhonemiserOptions = {}): (text: string) => string {
+export function phonemiser(dictionaryText: string, options: PhonemiserOptions = {}): Phonemise {
   const dictionary = readDictionary(dictionaryText)
-  for (const arpabet of Object.values(options.lexicon ?? {})) toPhonemes(arpabet)
-  const isWord = (word: string): boolean =>
-    Object.hasOwn(options.lexicon ?? {}, word) || dictionary.lookup(word) !== undefined
-  const sayWord = wordReader(dictionary, options)
-  return (text) => sentence(normalise(text, { isWord }), sayWord)
+  const { lexicon = {} } = options
+  for (const arpabet of Object.values(lexicon)) toPhonemes(arpabet)
+  const isWord = (word: string): boolean => Object.hasOwn(lexicon, word) || dictionary.lookup(word) !== undefined
+  return (text, guess = options.letterToSound ?? letterToSound) =>
+    sentence(normalise(text, { isWord }), wordReader(dictionary, lexicon, guess))
+}
+
+/** Words of a text that are read by their letters, each once: a model may read them before the text is said. */
+export function guessedWords(phonemise: Phonemise, text: string): string[] {
+  const words = new Set<string>()
+  phonemise(text, (word) => {
+    words.add(word)
+    return ''
+  })
+  return [...words]
 }
 
 type SayWord = (word: string, before: string, behind: string) => string
 
-function wordReader(
-  dictionary: Dictionary,
-  { letterToSound: guess = letterToSound, lexicon = {} }: PhonemiserOptions,
-): SayWord {
+function wordReader(dictionary: Dictionary, lexicon: Readonly<Record<string, string>>, guess: LetterToSound): SayWord {
   const lookup = (word: string): string | undefined =>
     (Object.hasOwn(lexicon, word) ? lexicon[word] : undefined) ??
     (Object.hasOwn(PREFERRED, word) ? PREFERRED[word] : undefined) ??

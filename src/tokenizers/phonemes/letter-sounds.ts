@@ -3,6 +3,9 @@
 /** ' is 1, a to z are 2 to 27; 0 is no letter. */
 export const LETTER_COUNT = 28
 
+/** Letters that the model reads at once. */
+export const LONGEST_WORD = 32
+
 /** Ids of a word's letters; what is no letter is left out. @param word lower case */
 export const letterIds = (word: string): number[] =>
   [...word].flatMap((letter) => (letter === "'" ? 1 : /[a-z]/.test(letter) ? letter.charCodeAt(0) - 95 : []))

@@ -1,9 +1,6 @@
 /** How well words are read by their letters: phoneme error rate and whole words, against every pronunciation of the dictionary. */
 
-import { int64Tensor } from '../../core/tensor.js'
-import type { Engine } from '../../engine/types.js'
-import { encodeModel, type Graph } from '../../graph/index.js'
-import { type Dictionary, decodeSounds, letterIds } from '../../tokenizers/index.js'
+import type { Dictionary } from '../../tokenizers/index.js'
 
 export interface LetterScore {
   readonly words: number
@@ -62,24 +59,4 @@ function editDistance(a: readonly string[], b: readonly string[]): number {
     row = next
   }
   return row.at(-1)!
-}
-
-export interface ModelReader {
-  readonly read: ReadWord
-  dispose(): void
-}
-
-/** A letter-to-sound graph, one word at a time, as a voice runs it. */
-export async function modelReader(engine: Engine, graph: Graph, sounds: readonly string[]): Promise<ModelReader> {
-  const session = await engine.createSession({ bytes: await encodeModel(graph) })
-  return {
-    async read(word) {
-      const ids = letterIds(word)
-      using letters = engine.tensor('int64', [1, ids.length], int64Tensor([1, ids.length], ids).data)
-      const { scores } = await session.run({ letters })
-      using found = scores!
-      return decodeSounds(found.data as Float32Array, sounds)
-    },
-    dispose: () => session.dispose(),
-  }
 }

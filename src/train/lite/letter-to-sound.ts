@@ -3,7 +3,7 @@
  * stems it never saw.
  */
 
-import { readFile } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeSafetensors } from '../../checkpoint/index.js'
 import { toFloat32, toHalf } from '../../core/dtypes.js'
@@ -22,14 +22,15 @@ import {
   type WeightTensor,
   withOrigins,
 } from '../../models/index.js'
-import { LETTER_COUNT, letterToSound, readDictionary } from '../../tokenizers/index.js'
+import { LetterReader } from '../../runtime/letter-reader.js'
+import { LETTER_COUNT, LONGEST_WORD, letterToSound, readDictionary } from '../../tokenizers/index.js'
 import { differentiable } from '../autodiff/frozen.js'
 import { type FitSubject, fitSubject } from '../fit.js'
 import { checkpointTensors, type FullTraining, trainable, withTrained } from '../full.js'
 import { classLoss, IGNORED_LABEL } from '../losses/index.js'
 import { OPTIMISER_DEFAULTS, type OptimiserOptions } from '../schedule.js'
 import { type Program, stepGraph } from '../step-graph.js'
-import { type LetterScore, modelReader, scoreReader } from './letter-score.js'
+import { type LetterScore, scoreReader } from './letter-score.js'
 import { type LetterSample, type LetterWords, letterWords } from './letter-words.js'
 
 export interface LetterToSoundTraining extends LongOperation {
@@ -53,16 +54,28 @@ export interface LetterToSoundReport {
 }
 
 const NAME = 'letter-to-sound'
-const SIZE = { letterWidth: 32, window: 7, width: 128, feedForward: 384, layers: 4, heads: 4, longest: 32 } as const
+const SIZE = {
+  letterWidth: 32,
+  window: 7,
+  width: 96,
+  feedForward: 256,
+  layers: 3,
+  heads: 4,
+  longest: LONGEST_WORD,
+} as const
 const BATCH = 256
-const STEPS = 3600
-const OPTIMISER: OptimiserOptions = { ...OPTIMISER_DEFAULTS, lr: 2e-3, warmupSteps: 200 }
+const STEPS = 2400
+const OPTIMISER: OptimiserOptions = { ...OPTIMISER_DEFAULTS, lr: 2e-3, warmupSteps: 100 }
 const SMOKE = { words: 600, steps: 8 } as const
 
-/** @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `ABORTED`, `ENGINE` */
+/**
+ * A run that was stopped goes on where it was.
+ * @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `ABORTED`, `ENGINE`
+ */
 export async function trainLetterToSound(training: LetterToSoundTraining): Promise<LetterToSoundReport> {
   const { data, out, seed, smoke = false, signal, onProgress } = training
   const text = await readFile(data)
+  const digest = sha256Hex(text)
   const dictionary = readDictionary(new TextDecoder('latin1').decode(text))
   const words = letterWords(dictionary, {
     seed,
@@ -73,6 +86,8 @@ export async function trainLetterToSound(training: LetterToSoundTraining): Promi
   const engine = await openEngine()
   const start = randomWeights(letterToSoundShapes(config), () => config.layers, seed)
   const steps = smoke ? SMOKE.steps : STEPS
+  const partial = join(out, `${NAME}.partial`)
+  await mkdir(partial, { recursive: true })
   const fit = await fitSubject(engine, letterSubject(engine, config, start, words), {
     steps,
     batch: BATCH,
@@ -81,22 +96,24 @@ export async function trainLetterToSound(training: LetterToSoundTraining): Promi
     evalEvery: Math.ceil(steps / 10),
     evalSamples: words.look.length,
     patience: 0,
+    checkpoint: { folder: partial, key: sha256Hex(JSON.stringify([seed, config, steps, digest])), everySeconds: 60 },
     signal,
     onStep: ({ step, loss }) =>
       onProgress?.({ task: `train letter-to-sound, loss ${loss.toFixed(3)}`, done: step, total: steps, unit: 'items' }),
   })
   const weights = halved(withTrained(start, fit.parameters))
-  const reader = await modelReader(engine, letterToSoundGraph(config, weights, FP32), words.sounds)
+  const bytes = await encodeModel(letterToSoundGraph(config, weights, FP32))
+  using reader = new LetterReader(engine, await engine.createSession({ bytes }), words.sounds)
   const test = words.test.slice(0, smoke ? 50 : undefined)
   const report: LetterToSoundReport = {
     parameters: Object.values(checkpointTensors(weights)).reduce((sum, { data: { length } }) => sum + length, 0),
     steps,
     seconds: fit.seconds,
-    model: await scoreReader(reader.read, test, dictionary),
+    model: await scoreReader((word) => reader.read(word), test, dictionary),
     rules: await scoreReader(async (word) => letterToSound(word), test, dictionary),
   }
-  reader.dispose()
-  await write(out, weights, words, card(report, { seed, config, words, looks: fit.evaluations, data: sha256Hex(text) }))
+  await write(out, weights, words, card(report, { seed, config, words, looks: fit.evaluations, data: digest }))
+  await rm(partial, { recursive: true, force: true })
   return report
 }
 
