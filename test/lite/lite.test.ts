@@ -105,6 +105,21 @@ describe.skipIf(process.env.M4FM_OFFLINE === '1')('lite', () => {
     expect(output.matches.map(({ label }) => label)).toEqual(['sports', 'business'])
   })
 
+  test('what the voice says is heard again, words that no dictionary has among it', {
+    timeout: 4 * MINUTES,
+  }, async () => {
+    const text = 'The ferry leaves at noon. Margaret unboxed her smartwatch in the kitchen.'
+    const said = await firmware.ask({ task: 'speak', text })
+    expect(said.report).toMatchObject({ path: 4, modules: [{ role: 'TTS', architecture: 'foreign' }] })
+    expect(said.output.sampleRateHz).toBe(24_000)
+    expect(said.output.unspoken).toEqual([])
+    const { output } = await firmware.ask({ task: 'transcribe', sound: said.output })
+    expect(wordErrorRate(normalise(text), normalise(output.text)).rate).toBeLessThanOrEqual(0.1)
+    const other = await firmware.ask({ task: 'speak', text: 'Good morning.', voice: 'bm_george' })
+    expect(other.output.durationS).toBeGreaterThan(0.5)
+    await expect(firmware.ask({ task: 'speak', text, voice: 'nobody' })).rejects.toMatchObject({ code: 'UNKNOWN_NAME' })
+  })
+
   describe('giving up', () => {
     const long = 'The history of the lighthouse begins with fires on hills. '.repeat(90)
 

@@ -61,6 +61,20 @@ const voice = (name: string, sha256: string): Source => ({
   uris: [`npm:kokoro-js@1.2.1/voices/${name}.bin#${VOICES_PACKAGE}`],
 })
 
+const own = (name: string, sha256: string, bytes: number): Source => ({
+  name,
+  sha256,
+  bytes,
+  licence: 'Apache-2.0',
+  publisher: 'm4fm',
+  note: 'Trained on CMUdict (BSD-2-Clause); see letter-to-sound.json beside it.',
+  uris: [`bundled:weights/lite/${name}`],
+})
+
+const LETTERS = own('letter-to-sound.safetensors', '4b640902850771945240081f51f9e8b2735db33eb1b86b92504ff7204447c106', 596_906)
+
+const SOUNDS = own('letter-to-sound.sounds.json', 'dccc6403c78ce4fe5539f02a76dbac3c77f1c128e54b8768cab566db24a849e4', 552)
+
 export const KOKORO: ModuleRecipe = {
   architecture: 'foreign',
   title: 'Kokoro-82M',
@@ -78,10 +92,21 @@ export const KOKORO: ModuleRecipe = {
   /** The graph is taken as it is: weights in half precision, products in float32. */
   quantisations: { fp16: { default: 'fp16' } },
   tokenizer: { from: 'alphabet', vocabulary: KOKORO_SYMBOLS, blankId: null },
+  graphs: {
+    letters: {
+      architecture: 'letter-to-sound',
+      title: 'English letters to sounds',
+      weights: LETTERS,
+      config: { heads: 4 },
+      quantisation: { default: 'fp16' },
+      embedding: 'fp16',
+    },
+  },
   files: {
     ...Object.fromEntries(
       Object.entries(VOICE_DIGESTS).map(([name, sha256]) => [`voice.${name}`, voice(name, sha256)]),
     ),
     pronunciations: CMUDICT,
+    sounds: SOUNDS,
   },
 }

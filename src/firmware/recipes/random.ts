@@ -8,11 +8,13 @@ const LETTERS = "_ abcdefghijklmnopqrstuvwxyz'-0123456789"
 
 /**
  * The same modules, nothing of them downloaded: weights from a seed, toy tokenizers, no deltas and no tables of their own. The
- * image is called `<recipe>-random`, and its manifest says `"weights": "random"`.
+ * image is called `<recipe>-random`, and its manifest says `"weights": "random"`. A foreign graph is left out: it is nothing but its
+ * file.
  * @throws M4Error `USAGE` for a module whose sizes the recipe does not say
  */
 export function randomRecipe(recipe: Recipe): Recipe {
-  const modules = Object.entries(recipe.modules).map(([role, module], i) => {
+  const own = Object.entries(recipe.modules).filter(([, { architecture }]) => architecture !== 'foreign')
+  const modules = own.map(([role, module], i) => {
     const { delta: _, files: __, chatTemplate: ___, tokenizer, graphs, ...rest } = module
     const parts = Object.entries(graphs ?? {}).map(([name, part], k) => {
       const { config: ____, ...kept } = part
