@@ -14,4 +14,5 @@ export { type EncodeOptions, EXTERNAL_ALIGNMENT, type ExternalDataOptions, encod
 export { inferNode, type NodeTypes, SHAPE_RULES, type Typed } from './shapes.js'
 export * from './tensors.js'
 export * from './types.js'
+export * from './without-half.js'
 export * from './without-zeros.js'

@@ -1,7 +1,7 @@
 /** The one table of architectures: adding a model is one file here and one row in it. */
 
 import { M4Error } from '../core/errors.js'
-import type { Graph } from '../graph/index.js'
+import { type Graph, withoutHalf } from '../graph/index.js'
 import { type BertConfig, bertConfig, bertEmbedGraph, bertShapes, bertWeights } from './bert.js'
 import type { EmbeddingKind } from './embedding.js'
 import { type ForeignConfig, foreignConfig, foreignRandom } from './foreign.js'
@@ -194,7 +194,7 @@ const foreign: Architecture<ForeignConfig> = {
   configure: foreignConfig,
   weights: (_, weights) => new Map(weights),
   random: foreignRandom,
-  graphs: ({ graph }) => ({ run: graph }),
+  graphs: ({ graph }) => ({ run: () => withoutHalf(graph()) }),
   runtimeConfig: ({ facts }) => ({ ...facts }),
 }
 

@@ -1,6 +1,6 @@
 /**
- * A graph that someone else wrote, as a module: an ONNX file is taken as it is — any operators, any names — and its recipe says
- * what its ports mean to the runtime. Kokoro-82M speaks through this (reference: its exporter's model, see runtime/foreign-voice.ts).
+ * A graph that someone else wrote, as a module: an ONNX file is taken as it is — any operators, any names, half precision
+ * only stored — and its recipe says what its ports mean to the runtime. Kokoro-82M speaks through this (reference: its exporter's model, see runtime/foreign-voice.ts).
  * Nothing in it is checked against our tables, so it counts apart in the operator census of M4's own graphs.
  */
 

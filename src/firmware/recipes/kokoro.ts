@@ -89,7 +89,7 @@ export const KOKORO: ModuleRecipe = {
     boundaryId: 0,
     maxSymbols: 510,
   },
-  /** The graph is taken as it is: weights in half precision, products in float32. */
+  /** Weights as they are in the file, products in float32. */
   quantisations: { fp16: { default: 'fp16' } },
   tokenizer: { from: 'alphabet', vocabulary: KOKORO_SYMBOLS, blankId: null },
   graphs: {
