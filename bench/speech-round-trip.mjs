@@ -7,6 +7,7 @@
  */
 
 import { readFileSync } from 'node:fs'
+import { loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { sumErrorRates, wordErrorRate } from '../dist/bench/metrics/word-error-rate.js'
@@ -32,8 +33,10 @@ const { values, positionals } = parseArgs({
 })
 const [image = 'device'] = positionals
 const sentences = readFileSync(SENTENCES, 'utf8').trim().split('\n')
+await openEngine({ backend: 'ffi', threads: Number(values.threads) })
+const firmware = await openFirmware(image)
 const protocol = {
-  image,
+  image: `${firmware.manifest.name} ${firmware.manifest.version}, ${firmware.manifest.modules.TTS.title}`,
   voice: values.voice ?? 'default',
   threads: Number(values.threads),
   sentences: sentences.length,
@@ -42,20 +45,28 @@ const protocol = {
 const result = openResult('speech-round-trip', protocol, { fresh: values.fresh })
 const { data } = result
 
-await openEngine({ backend: 'ffi', threads: protocol.threads })
-const firmware = await openFirmware(image)
 try {
   const voice = values.voice ? { voice: values.voice } : {}
   // Loads the voice: its first request says nothing of the speed.
   await firmware.ask({ task: 'speak', text: 'Hello.', ...voice })
   data.heard ??= []
   for (const reference of sentences.slice(data.heard.length)) {
-    const started = performance.now()
+    const [started, cpuBefore] = [performance.now(), process.cpuUsage()]
     const { output } = await firmware.ask({ task: 'speak', text: reference, ...voice })
     const seconds = (performance.now() - started) / 1000
+    const { user, system } = process.cpuUsage(cpuBefore)
+    const load = loadavg()[0]
     const heard = await firmware.ask({ task: 'transcribe', sound: output })
     const [expected, got] = [spokenWords(reference), spokenWords(heard.output.text)]
-    data.heard.push({ expected, got, durationS: output.durationS, seconds, rate: wordErrorRate(expected, got) })
+    data.heard.push({
+      expected,
+      got,
+      durationS: output.durationS,
+      seconds,
+      cpuSeconds: (user + system) / 1e6,
+      load,
+      rate: wordErrorRate(expected, got),
+    })
     result.save()
     sayProgress('sentences', data.heard.length, sentences.length)
   }
@@ -78,6 +89,9 @@ function summary(heard) {
     durationS: total('durationS'),
     realTimeFactor: total('seconds') / total('durationS'),
     medianRealTimeFactor: median(heard.map(({ seconds, durationS }) => seconds / durationS)),
+    /** Of all threads: a machine with other load does not change it much. */
+    cpuSecondsPerSecond: total('cpuSeconds') / total('durationS'),
+    medianLoad: median(heard.map(({ load }) => load)),
   }
 }
 

@@ -20,6 +20,10 @@ export function writeSpeechReport() {
       `${data.realTimeFactor.toFixed(2)}; median of the sentences ${data.medianRealTimeFactor.toFixed(2)}`,
     ],
     [
+      'processor time a second of speech',
+      `${data.cpuSecondsPerSecond.toFixed(2)} s over all threads; load average of the machine ${data.medianLoad.toFixed(0)} for ${machine.cores} cores`,
+    ],
+    [
       'first sound of a long text',
       `${(firstSound.firstMs / 1000).toFixed(2)} s of ${(firstSound.allMs / 1000).toFixed(1)} s for ${firstSound.characters} characters, ${firstSound.durationS.toFixed(0)} s of speech`,
     ],
@@ -27,7 +31,7 @@ export function writeSpeechReport() {
   const wrong = data.heard.filter(({ rate }) => rate.errors > 0).map(({ expected, got }) => [expected, got])
   const parts = [
     '# Speech there and back',
-    `${protocol.sentences} sentences of \`texts/sentences.txt\` → voice (${protocol.voice}) → recogniser, both of the image \`${protocol.image}\`. Written by \`node bench/speech-round-trip.mjs\`.`,
+    `${protocol.sentences} sentences of \`texts/sentences.txt\` → voice (${protocol.voice}) → recogniser, both of ${protocol.image}. Written by \`node bench/speech-round-trip.mjs\`.`,
     `${date}, commit ${commit}, ${machine.cpu}, ${machine.cores} cores, ${protocol.threads} threads, ONNX Runtime ${machine.onnxRuntime}. Words: ${protocol.words}.`,
     table(['measured', 'value'], rows),
     wrong.length ? `Sentences with errors:\n\n${table(['said', 'heard'], wrong)}` : 'Every sentence came back whole.',

@@ -11,7 +11,7 @@ import type { AttributeValue, Graph, GraphNode, GraphTensor, Value } from './typ
 const HALF = DTYPES.float16.onnx
 const FLOAT = DTYPES.float32.onnx
 /** Attributes that name an element type. */
-const TYPE_ATTRIBUTES = new Set(['to', 'dtype', 'output_datatype', 'stash_type'])
+const TYPE_ATTRIBUTES = new Set(['to', 'dtype'])
 
 export function withoutHalf(graph: Graph): Graph {
   const halves = [...graph.initializers].filter(([, { dtype }]) => dtype === 'float16')

@@ -71,9 +71,17 @@ const own = (name: string, sha256: string, bytes: number): Source => ({
   uris: [`bundled:weights/lite/${name}`],
 })
 
-const LETTERS = own('letter-to-sound.safetensors', '4b640902850771945240081f51f9e8b2735db33eb1b86b92504ff7204447c106', 596_906)
+const LETTERS = own(
+  'letter-to-sound.safetensors',
+  '4b640902850771945240081f51f9e8b2735db33eb1b86b92504ff7204447c106',
+  596_906,
+)
 
-const SOUNDS = own('letter-to-sound.sounds.json', 'dccc6403c78ce4fe5539f02a76dbac3c77f1c128e54b8768cab566db24a849e4', 552)
+const SOUNDS = own(
+  'letter-to-sound.sounds.json',
+  'dccc6403c78ce4fe5539f02a76dbac3c77f1c128e54b8768cab566db24a849e4',
+  552,
+)
 
 export const KOKORO: ModuleRecipe = {
   architecture: 'foreign',
