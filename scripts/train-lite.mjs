@@ -4,7 +4,7 @@
  *   npm run train:lite -- [--data ../shared/data] [--only NAME[,NAME]] [--out weights/lite] [--seed 7] [--smoke] [--list]
  */
 
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ensureBuilt, ensureInstalled, ROOT } from './ensure.mjs'
@@ -39,6 +39,13 @@ const stop = new AbortController()
 process.once('SIGINT', () => stop.abort())
 await mkdir(values.out, { recursive: true })
 const engine = await openEngine()
+
+/** Where a run that is stopped goes on from. */
+async function workFolder(name) {
+  const folder = join(values.out, `${name}.partial`)
+  await mkdir(folder, { recursive: true })
+  return folder
+}
 for (const name of wanted) {
   console.log(`${name}: ${LITE_TRAININGS[name].about}`)
   const made = await LITE_TRAININGS[name].train({
@@ -47,10 +54,12 @@ for (const name of wanted) {
     ...(values.home ? { home: values.home } : {}),
     seed: Number(values.seed),
     smoke: values.smoke,
+    work: await workFolder(name),
     signal: stop.signal,
     onLine: (line) => console.log(`  ${line}`),
   })
   const { sha256, bytes } = await writeLiteModule(values.out, name, made)
+  await rm(join(values.out, `${name}.partial`), { recursive: true, force: true })
   for (const [metric, { value, count }] of Object.entries(made.record.metrics))
     console.log(`  ${metric}: ${value} (n ${count})`)
   console.log(`  weights/lite/${name}.safetensors ${bytes} bytes, sha256 ${sha256}`)

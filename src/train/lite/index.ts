@@ -1,5 +1,6 @@
 /** The modules of `lite` that are trained here: `npm run train:lite`. Adding one is a file beside this and a row below. */
 
+import { LETTER_TO_SOUND_TRAINING } from './letter-to-sound.js'
 import type { LiteTraining } from './module.js'
 import { PROJECTION_TRAINING } from './projection.js'
 
@@ -7,5 +8,6 @@ export { type LiteModule, type LiteRecord, type LiteRequest, type LiteTraining, 
 
 /** Name of the file in `weights/lite` → its training, in the order in which they are made. */
 export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {
+  'letter-to-sound': LETTER_TO_SOUND_TRAINING,
   projection: PROJECTION_TRAINING,
 }

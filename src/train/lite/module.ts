@@ -22,6 +22,8 @@ export interface LiteRequest extends LongOperation {
   readonly seed?: number
   /** A few steps on a little data: proves the way, not the result. */
   readonly smoke?: boolean
+  /** Folder where a run that is stopped leaves what it has, to go on from. Default: nothing is kept. */
+  readonly work?: string
   /** A line for people: a loss, a metric. */
   readonly onLine?: (line: string) => void
 }
@@ -50,6 +52,8 @@ export interface LiteRecord {
 export interface LiteModule {
   readonly tensors: Readonly<Record<string, HostTensor>>
   readonly record: LiteRecord
+  /** More files beside it: `NAME.<key>.json`. */
+  readonly tables?: Readonly<Record<string, unknown>>
 }
 
 /** A row of the table in `index.ts`. */
@@ -64,13 +68,15 @@ export interface LiteTraining {
 export async function writeLiteModule(
   folder: string,
   name: string,
-  { tensors, record }: LiteModule,
+  { tensors, record, tables = {} }: LiteModule,
 ): Promise<{ readonly sha256: string; readonly bytes: number }> {
   const bytes = writeSafetensors(tensors)
   const sha256 = sha256Hex(bytes)
   await atomicWriteFile(join(folder, `${name}.safetensors`), bytes)
   const pinned = { ...record, sha256, bytes: bytes.byteLength }
-  await atomicWriteFile(join(folder, `${name}.json`), new TextEncoder().encode(`${JSON.stringify(pinned, null, 2)}\n`))
+  await atomicWriteFile(join(folder, `${name}.json`), `${JSON.stringify(pinned, null, 2)}\n`)
+  for (const [key, table] of Object.entries(tables))
+    await atomicWriteFile(join(folder, `${name}.${key}.json`), `${JSON.stringify(table)}\n`)
   return { sha256, bytes: bytes.byteLength }
 }
 
