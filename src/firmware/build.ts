@@ -24,7 +24,7 @@ import { M4Error, unknownName, wrapSystemError } from '../core/errors.js'
 import { acquireLock, atomicWriteFile, m4fmHome, removeTemporariesBeside, temporaryBeside } from '../core/files.js'
 import { replaceFolder } from '../core/folders.js'
 import type { LongOperation } from '../core/progress.js'
-import { censusOf, decodeModel, encodeModel, type Graph } from '../graph/index.js'
+import { censusOf, decodeModel, type Graph } from '../graph/index.js'
 import {
   architecture,
   type CheckpointFacts,
@@ -37,7 +37,7 @@ import {
 } from '../models/index.js'
 import { fromSentencePiece } from '../tokenizers/index.js'
 import { type BlobStore, createBlobStore } from './blobs.js'
-import { abiOf, describeGraph, emptyAbi } from './describe.js'
+import { abiOf, emptyAbi } from './describe.js'
 import {
   type Abi,
   type BlobName,
@@ -51,8 +51,10 @@ import {
   type Role,
 } from './manifest.js'
 import { filesOf, type GraphRecipe, type ModuleRecipe, type Recipe, type TokenizerRecipe } from './recipes.js'
+import { TensorPlaces } from './tensor-places.js'
 import { textFacts } from './text-facts.js'
 import { BUILT_WITH } from './version.js'
+import { type Writing, writeGraph } from './write-graph.js'
 
 export interface BuildOptions extends LongOperation {
   /** Folder of the image. Default: `<home>/images/<name>`. */
@@ -90,8 +92,9 @@ export async function buildFirmware(recipe: Recipe, options: BuildOptions = {}):
     const { quantisation: asked, ...rest } = options
     // The backbone's first is the recipe's default, and then every module's own first is meant.
     const other = name === recipe.name ? {} : { quantisation: asked! }
+    const places = viewedPlaces(recipe)
     for (const [role, module] of Object.entries(recipe.modules) as [Role, ModuleRecipe][])
-      built.push(await buildModule(role, module, store, { ...rest, ...other, home }))
+      built.push(await buildModule(role, module, { store, places }, { ...rest, ...other, home }))
     const manifest = assembleManifest(recipe, name, built, store)
     await atomicWriteFile(join(staging, 'manifest.json'), canonicalJson(manifest))
     await replaceFolder(staging, out)
@@ -122,12 +125,39 @@ interface BuiltModule {
 
 type ModuleBuild = BuildOptions & { readonly home: string }
 
+/** Where weights go. */
+interface Destination {
+  readonly store: BlobStore
+  /** Of each module that others look at. */
+  readonly places: ReadonlyMap<Role, TensorPlaces>
+}
+
+/** @throws M4Error `USAGE` for a view of a module that does not stand before it */
+function viewedPlaces({ name, modules }: Recipe): Map<Role, TensorPlaces> {
+  const roles = Object.keys(modules)
+  const places = new Map<Role, TensorPlaces>()
+  for (const [i, [role, { view }]] of Object.entries(modules).entries()) {
+    if (view === undefined) continue
+    if (!roles.slice(0, i).includes(view))
+      throw new M4Error('USAGE', `Recipe ${name}: ${role} is a view of ${view}, which does not stand before it.`, {
+        hint: `Put ${view} before ${role}.`,
+      })
+    places.set(view, new TensorPlaces())
+  }
+  return places
+}
+
 async function buildModule(
   role: Role,
   recipe: ModuleRecipe,
-  store: BlobStore,
+  { store, places }: Destination,
   options: ModuleBuild,
 ): Promise<BuiltModule> {
+  const writing: Writing = {
+    store,
+    ...(recipe.view ? { known: places.get(recipe.view)! } : {}),
+    ...(places.has(role) ? { noted: places.get(role)! } : {}),
+  }
   const sources: Source[] = []
   const pulls = pulling(sources, options)
   const choice = quantisationOf(recipe, options.quantisation)
@@ -140,7 +170,7 @@ async function buildModule(
   }
   using own = await openModel(recipe, pulls)
   const { model, config, checkpoint } = own
-  const made = await writeGraphs(role, own, moduleOptions, store, options)
+  const made = await writeGraphs(role, own, moduleOptions, writing, options)
   let random = own.random
   let parameters = countParameters(own.weights)
   for (const [name, part] of Object.entries(recipe.graphs ?? {})) {
@@ -149,9 +179,10 @@ async function buildModule(
         hint: 'Give the part another name in the recipe.',
       })
     using opened = await openModel(part, pulls)
-    const written = await writeGraphs(role, opened, partOptions(part), store, options, name)
+    const written = await writeGraphs(role, opened, partOptions(part), writing, options, name)
     Object.assign(made.entries, written.entries)
     made.graphs.push(...written.graphs)
+    made.weightBytes += written.weightBytes
     parameters += countParameters(opened.weights)
     random ||= opened.random
   }
@@ -174,6 +205,7 @@ async function buildModule(
     provenance: sources.map((source) => provenanceOf(role, recipe.title, source)),
     entry: {
       architecture: recipe.architecture,
+      ...(recipe.view ? { view: recipe.view } : {}),
       title: recipe.title,
       config: {
         ...model.runtimeConfig(config as never),
@@ -184,10 +216,7 @@ async function buildModule(
       graphs: made.entries,
       files,
       parameters,
-      weightBytes: Object.values(made.entries).reduce(
-        (sum, { data }) => sum + data.reduce((n, blob) => n + store.sizes.get(blob)!, 0),
-        0,
-      ),
+      weightBytes: made.weightBytes,
       quantisation: choice.name,
     },
   }
@@ -265,50 +294,22 @@ async function writeGraphs(
   role: Role,
   { model, config, weights }: OpenedModel,
   moduleOptions: ModuleOptions,
-  store: BlobStore,
+  writing: Writing,
   options: ModuleBuild,
   only?: string,
-): Promise<{ readonly entries: Record<string, GraphEntry>; readonly graphs: Graph[] }> {
+): Promise<{ readonly entries: Record<string, GraphEntry>; readonly graphs: Graph[]; weightBytes: number }> {
+  let weightBytes = 0
   const entries: Record<string, GraphEntry> = {}
   const graphs: Graph[] = []
   for (const [purpose, make] of Object.entries(model.graphs(config as never, weights, moduleOptions))) {
     const graph = make()
     const name = only ?? purpose
     graphs.push(graph)
-    entries[name] = await writeGraph(graph, `${role}.${name}`, store, options)
+    const { entry, bytes } = await writeGraph(graph, `${role}.${name}`, writing, options)
+    entries[name] = entry
+    weightBytes += bytes
   }
-  return { entries, graphs }
-}
-
-/** The graph's weights as one blob, the graph as another that names it. */
-async function writeGraph(graph: Graph, task: string, store: BlobStore, options: LongOperation): Promise<GraphEntry> {
-  const data = await store.writer()
-  let dataBlob: BlobName | undefined
-  let written = 0
-  try {
-    const model = await encodeModel(graph, {
-      externalData: {
-        // Asked for when all weights are written: only then is their digest, and so their name, known.
-        location: async () => {
-          dataBlob = await data.finish()
-          return dataBlob
-        },
-        write: async (chunk) => {
-          written += chunk.length
-          await data.write(chunk)
-        },
-      },
-      ...(options.signal ? { signal: options.signal } : {}),
-      ...(options.onProgress
-        ? { onProgress: (progress) => options.onProgress!({ ...progress, task: `build ${task}` }) }
-        : {}),
-    })
-    if (!dataBlob || written === 0) await data.discard()
-    return { model: await store.add(model), data: dataBlob ? [dataBlob] : [], ...describeGraph(graph) }
-  } catch (error) {
-    await data.discard()
-    throw error
-  }
+  return { entries, graphs, weightBytes }
 }
 
 /** What `textFacts` reads: JSON parsed, CLIP's merges as text. */

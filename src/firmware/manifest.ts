@@ -63,6 +63,8 @@ export interface AbiSite {
 export interface ModuleEntry {
   /** File in `models/`: `llama`, `whisper`, `bert`. */
   readonly architecture: string
+  /** The module whose weights it reads: they lie in that module's blobs, and nowhere else. */
+  readonly view?: Role
   /** What it is, e.g. `Whisper base.en`. */
   readonly title: string
   /** Hyper-parameters of that architecture, as its model file types them. */
@@ -72,7 +74,7 @@ export interface ModuleEntry {
   /** Purpose (`tokenizer`, `chatTemplate`, …) → blob. */
   readonly files: Readonly<Record<string, BlobName>>
   readonly parameters: number
-  /** Bytes of weights on disk, graphs and tables included. */
+  /** Bytes of weights that its graphs read; those of a view lie on disk with the module that it looks at. */
   readonly weightBytes: number
   readonly quantisation: string
 }

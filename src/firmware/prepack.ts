@@ -38,9 +38,11 @@ export interface PrepackOptions extends LongOperation {
   readonly roles?: readonly Role[]
 }
 
-/** The graphs that are worth prepacking. */
+/** The graphs that are worth prepacking. Those of a view are not: weights that lie on disk once would lie there packed twice. */
 export function graphsToPrepack(manifest: Manifest, { minBytes = PREPACK_MIN_BYTES, roles }: Partial<PrepackOptions>) {
-  return graphsOf(manifest).filter(({ role, dataBytes }) => dataBytes >= minBytes && (roles?.includes(role) ?? true))
+  return graphsOf(manifest).filter(
+    ({ role, dataBytes }) => !manifest.modules[role]!.view && dataBytes >= minBytes && (roles?.includes(role) ?? true),
+  )
 }
 
 export interface PrepackReport {

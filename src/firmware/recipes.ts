@@ -27,6 +27,11 @@ export interface ModuleRecipe {
   readonly architecture: ArchitectureName
   /** What it is, e.g. `TinyLlama-1.1B-Chat-v1.0`. */
   readonly title: string
+  /**
+   * A module that stands before this one and has the same weights: tensors that are equal byte for byte are named where they lie in its
+   * blobs. Both keep their own sessions.
+   */
+  readonly view?: Role
   /** The checkpoint; or nothing but a configuration and a seed, which gives random weights. */
   readonly weights: RecipeSource | SourceFolder | RandomWeights
   /** Published as a difference from another model: these are added to `weights` (Vicuna). */

@@ -121,6 +121,7 @@ const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Reco
   'tts-transformer': NO_TEXT,
   'hifi-gan': NO_TEXT,
   resnet: NO_TEXT,
+  'whisper-features': NO_TEXT,
   join: NO_TEXT,
   projection: NO_TEXT,
   'mlp-head': NO_TEXT,

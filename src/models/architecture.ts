@@ -68,6 +68,7 @@ import {
   whisperShapes,
   whisperWeights,
 } from './whisper.js'
+import { whisperFeaturesGraph, whisperFeatureWeights } from './whisper-features.js'
 
 /** What a checkpoint says of itself, whatever its format. */
 export interface CheckpointFacts {
@@ -159,6 +160,18 @@ const whisper: Architecture<WhisperConfig> = {
     decode: () => whisperDecoderGraph(config, weights, quantisation),
   }),
   runtimeConfig: (config) => ({ ...config, headWidth: whisperHeadWidth(config) }),
+}
+
+/** The middle of Whisper's encoder, for sounds. */
+const whisperFeatures: Architecture<WhisperConfig> = {
+  configure: whisperConfig,
+  weights: (config, weights) => whisperFeatureWeights(config, whisperWeights(config, weights)),
+  random: (config, seed) => whisperFeatureWeights(config, whisper.random(config, seed)),
+  graphs: (config, weights, { quantisation }) => ({
+    frontEnd: () => logMelGraph({ ...WHISPER_LOG_MEL, melBands: config.melBands }),
+    encode: () => whisperFeaturesGraph(config, weights, quantisation),
+  }),
+  runtimeConfig: ({ audioContext }) => ({ audioContext }),
 }
 
 const bert: Architecture<BertConfig> = {
@@ -269,6 +282,7 @@ const letterToSound: Architecture<LetterToSoundConfig> = {
 export const ARCHITECTURES = {
   llama,
   whisper,
+  'whisper-features': whisperFeatures,
   bert,
   vits,
   foreign,

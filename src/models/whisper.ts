@@ -165,7 +165,7 @@ export function whisperWeights(config: WhisperConfig, weights: Weights): Map<str
   return resolved
 }
 
-const contextOf = (weights: ReadonlyMap<string, WeightTensor>, plan: QuantisationPlan): EmitContext => ({
+export const whisperContext = (weights: ReadonlyMap<string, WeightTensor>, plan: QuantisationPlan): EmitContext => ({
   weights,
   plan,
   normEpsilon: NORM_EPSILON,
@@ -178,28 +178,42 @@ export function whisperEncoderGraph(
   plan: QuantisationPlan,
 ): Graph {
   const g = new GraphBuilder('speech.encode')
-  const ctx = contextOf(weights, plan)
+  const ctx = whisperContext(weights, plan)
   const mel = g.input('mel', 'float32', ['B', config.melBands, '2*P'])
   const enc = g.scope('enc')
+  let x = whisperStem(ctx, enc, mel)
+  for (let l = 0; l < config.encoderLayers; l++) x = whisperEncoderLayer(config, ctx, enc, x, l)
+  g.output('features', layerNorm(ctx, enc, x, 'enc/norm', 'norm'))
+  return g.build()
+}
+
+/** Two convolutions and the places: `mel` [B, M, 2P] → [B, P, C] */
+export function whisperStem(ctx: EmitContext, enc: Scope, mel: Value): Value {
   let x = convolution(ctx, enc, mel, 'conv1', 1)
   x = convolution(ctx, enc, x, 'conv2', 2) // [B, C, P]
   x = enc.op('Transpose', [x], { perm: [0, 2, 1] }, 'frames') // [B, P, C]
   const length = enc.op('Shape', [x], { start: 1, end: 2 }, 'length')
-  const positions = vector(enc, need(weights, 'enc/positions'), 'positions')
-  const used = enc.op('Slice', [positions, g.int64([0]), length, g.int64([0])], {}, 'positionsUsed')
-  x = enc.op('Add', [x, used], {}, 'positioned')
-  for (let l = 0; l < config.encoderLayers; l++) {
-    const layer = enc.scope(`layers.${l}`)
-    const path = `enc/layers.${l}`
-    const attn = layer.scope('attn')
-    const h = layerNorm(ctx, attn, x, `${path}/attn/norm`, 'norm')
-    const [q, k, v] = ['q', 'k', 'v'].map((part) => dense(ctx, attn, h, `${path}/attn/${part}`, part))
-    const mixed = attn.op('MultiHeadAttention', [q, k, v], { num_heads: config.heads }, 'mixed')
-    x = layer.op('Add', [x, dense(ctx, attn, mixed, `${path}/attn/o`, 'o')], {}, 'afterAttn')
-    x = feedForward(ctx, layer, x, path)
-  }
-  g.output('features', layerNorm(ctx, enc, x, 'enc/norm', 'norm'))
-  return g.build()
+  const positions = vector(enc, need(ctx.weights, 'enc/positions'), 'positions')
+  const used = enc.op('Slice', [positions, enc.int64([0]), length, enc.int64([0])], {}, 'positionsUsed')
+  return enc.op('Add', [x, used], {}, 'positioned')
+}
+
+/** Layer `l` of the encoder, counted from 0. [B, P, C] → the same */
+export function whisperEncoderLayer(
+  { heads }: Pick<WhisperConfig, 'heads'>,
+  ctx: EmitContext,
+  enc: Scope,
+  x: Value,
+  l: number,
+): Value {
+  const layer = enc.scope(`layers.${l}`)
+  const path = `enc/layers.${l}`
+  const attn = layer.scope('attn')
+  const h = layerNorm(ctx, attn, x, `${path}/attn/norm`, 'norm')
+  const [q, k, v] = ['q', 'k', 'v'].map((part) => dense(ctx, attn, h, `${path}/attn/${part}`, part))
+  const mixed = attn.op('MultiHeadAttention', [q, k, v], { num_heads: heads }, 'mixed')
+  const attended = layer.op('Add', [x, dense(ctx, attn, mixed, `${path}/attn/o`, 'o')], {}, 'afterAttn')
+  return feedForward(ctx, layer, attended, path)
 }
 
 function convolution(ctx: EmitContext, scope: Scope, x: Value, name: string, stride: number): Value {
@@ -227,7 +241,7 @@ export function whisperCrossGraph(
   plan: QuantisationPlan,
 ): Graph {
   const g = new GraphBuilder('speech.cross')
-  const ctx = contextOf(weights, plan)
+  const ctx = whisperContext(weights, plan)
   const features = g.input('features', 'float32', ['B', 'P', config.width])
   for (let l = 0; l < config.decoderLayers; l++) {
     const scope = g.scope(`dec/layers.${l}/cross`)
@@ -259,7 +273,7 @@ export function whisperDecoderGraph(
   plan: QuantisationPlan,
 ): Graph {
   const g = new GraphBuilder('speech.decode')
-  const ctx = contextOf(weights, plan)
+  const ctx = whisperContext(weights, plan)
   const ids = g.input('ids', 'int64', ['B', 'T'])
   const positions = g.input('positions', 'int64', ['T'])
   const seqlens = g.input('seqlens_k', 'int32', ['B'])

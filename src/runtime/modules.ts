@@ -22,6 +22,7 @@ import { openTtsTransformerVoice } from './tts-transformer-voice.js'
 import { createTurnstile, type Turnstile } from './turnstile.js'
 import { openVitsVoice } from './vits-voice.js'
 import type { Voice } from './voice.js'
+import { openWhisperSounds, type WhisperSoundEncoder } from './whisper-sounds.js'
 
 /** Role → what serves it. */
 export interface ModuleTypes {
@@ -29,7 +30,7 @@ export interface ModuleTypes {
   readonly 'AUD-I': SpeechRecogniser
   readonly TXT: TextEmbedder
   readonly IMG: PictureEncoder
-  readonly 'AUD-B': SoundEncoder
+  readonly 'AUD-B': SoundEncoder | WhisperSoundEncoder
   readonly IMU: MotionEncoder
   readonly TTS: Voice
   readonly 'IMG-gen': PictureGenerator
@@ -45,7 +46,7 @@ const OPENERS: { readonly [R in ServedRole]: Readonly<Record<string, Opener<Modu
   'AUD-I': { whisper: openSpeech },
   TXT: { bert: openTextEmbedder, 'imagebind-text': openJointTextEmbedder },
   IMG: { 'imagebind-vision': openPictureEncoder, resnet: openPictureEncoder },
-  'AUD-B': { 'imagebind-audio': openSoundEncoder },
+  'AUD-B': { 'imagebind-audio': openSoundEncoder, 'whisper-features': openWhisperSounds },
   IMU: { 'imagebind-imu': openMotionEncoder },
   'IMG-gen': { 'stable-diffusion': openPictureGenerator },
   TTS: { vits: openVitsVoice, 'tts-transformer': openTtsTransformerVoice, foreign: openForeignVoice },

