@@ -218,7 +218,8 @@ describe('firmware', () => {
     expect(output).toEqual({
       text: '',
       durationS: 1,
-      parts: [{ text: '', startS: 0, endS: 1, finishReason: 'silence' }],
+      parts: [{ text: '', startS: 0, endS: 1, finishReason: 'silence', logProbability: 0, noSpeech: 1 }],
+      confident: true,
     })
     const events: string[] = []
     const listening = (async () => {

@@ -47,6 +47,9 @@ function quietest(samples: Float32Array, from: number, to: number, frame: number
   return best
 }
 
+/** -80 dBFS: digital silence and the noise of a muted microphone. */
+export const SILENT_PEAK = 1e-4
+
 /** Largest absolute sample. */
 export function peakOf(samples: Float32Array): number {
   let peak = 0

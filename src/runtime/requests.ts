@@ -355,6 +355,10 @@ export interface TranscriptPart {
   readonly endS: number
   /** `loop`: the decoder repeated itself and was stopped; `silence`: nothing was said. */
   readonly finishReason: 'eos' | 'length' | 'loop' | 'silence'
+  /** Mean natural log of the probability of each token, the end included. 0 where nothing was decoded. */
+  readonly logProbability: number
+  /** That nothing is said here, as the model thinks before its first word. 1 for digital silence. */
+  readonly noSpeech: number
 }
 
 export interface Transcript {
@@ -362,6 +366,11 @@ export interface Transcript {
   readonly text: string
   readonly parts: readonly TranscriptPart[]
   readonly durationS: number
+  /**
+   * False where some part is doubtful: its tokens have a mean log-probability below -1, the threshold under which OpenAI's own decoder
+   * discards a result, or it went round in a loop. True for silence: that nothing was said is an answer.
+   */
+  readonly confident: boolean
 }
 
 export interface MatchOutput {

@@ -15,7 +15,7 @@ import type { Image } from '../firmware/image.js'
 import type { ModuleEntry, Role } from '../firmware/manifest.js'
 import { SPEECH_RATE_HZ } from '../media/index.js'
 import type { Tokenizer } from '../tokenizers/index.js'
-import { audioWindows, peakOf } from './audio-windows.js'
+import { audioWindows, peakOf, SILENT_PEAK } from './audio-windows.js'
 import { cacheShape, createKvCache, type KvCache } from './kv-cache.js'
 import { argmax, logProbability } from './logits.js'
 import { loopedTokens } from './loop-guard.js'
@@ -28,9 +28,11 @@ const GRAPHS = ['logMel', 'encode', 'cross', 'decode'] as const
 const POSITION_SAMPLES = 320
 const SHORTEST_CONTEXT_S = 10
 const MARGIN_S = 2
-/** -80 dBFS: digital silence and the noise of a muted microphone. */
-const SILENT_PEAK = 1e-4
-/** OpenAI's thresholds: nothing was said when the model thinks so and doubts what it wrote. */
+/**
+ * OpenAI's thresholds: nothing was said when the model thinks so and doubts what it wrote; without the first, it is doubted only.
+ *
+ * @reference openai/whisper@ba3f3cd:whisper/transcribe.py `no_speech_threshold`, `logprob_threshold`
+ */
 const NO_SPEECH_PROBABILITY = 0.6
 const DOUBTFUL_LOG_PROBABILITY = -1
 
@@ -114,11 +116,12 @@ export class SpeechRecogniser extends Handle {
       .map((part) => part.text)
       .filter((part) => part !== '')
       .join(' ')
-    return { text, parts, durationS: samples.length / SPEECH_RATE_HZ }
+    return { text, parts, durationS: samples.length / SPEECH_RATE_HZ, confident: !parts.some(isDoubtful) }
   }
 
   async #window(samples: Float32Array, options: TranscribeOptions) {
-    if (peakOf(samples) < SILENT_PEAK) return { ids: [], text: '', finishReason: 'silence' as const }
+    if (peakOf(samples) < SILENT_PEAK)
+      return { ids: [], text: '', finishReason: 'silence' as const, logProbability: 0, noSpeech: 1 }
     const started = performance.now()
     const cross = await this.#hear(this.#padded(samples, options.context ?? 'short'), options.signal)
     const heard = performance.now()
@@ -162,7 +165,8 @@ export class SpeechRecogniser extends Handle {
     const { sotSequence, eotId, suppress, beginSuppress, textContext, timestampBegin, noSpeechId } = this.facts
     const limit = Math.min(maxTokens ?? textContext, textContext - sotSequence.length)
     const allowed = Math.min(timestampBegin ?? this.tokenizer.vocabularySize, this.tokenizer.vocabularySize)
-    let { logits, noSpeech } = await this.#readPrompt(signal, noSpeechId)
+    const { noSpeech, ...read } = await this.#readPrompt(signal, noSpeechId)
+    let logits: Float32Array = read.logits
     const ids: number[] = []
     let sum = 0
     for (let position = sotSequence.length; ; position++) {
@@ -170,15 +174,15 @@ export class SpeechRecogniser extends Handle {
       if (ids.length === 0) for (const id of beginSuppress) logits[id] = Number.NEGATIVE_INFINITY
       const id = argmax(logits, allowed)
       sum += logProbability(logits, 0, logits.length, id)
-      const mean = sum / (ids.length + 1)
+      const facts = { logProbability: sum / (ids.length + 1), noSpeech }
       if (id === eotId) {
-        const silent = noSpeech > NO_SPEECH_PROBABILITY && mean < DOUBTFUL_LOG_PROBABILITY
-        return { ids, finishReason: silent ? ('silence' as const) : ('eos' as const) }
+        const silent = noSpeech > NO_SPEECH_PROBABILITY && facts.logProbability < DOUBTFUL_LOG_PROBABILITY
+        return { ids, finishReason: silent ? ('silence' as const) : ('eos' as const), ...facts }
       }
       ids.push(id)
       const looped = loopedTokens(ids)
-      if (looped > 0) return { ids: ids.slice(0, ids.length - looped), finishReason: 'loop' as const }
-      if (ids.length === limit) return { ids, finishReason: 'length' as const }
+      if (looped > 0) return { ids: ids.slice(0, ids.length - looped), finishReason: 'loop' as const, ...facts }
+      if (ids.length === limit) return { ids, finishReason: 'length' as const, ...facts }
       logits = await this.#run(this.#step, id, position, signal)
     }
   }
@@ -232,6 +236,9 @@ export class SpeechRecogniser extends Handle {
     for (const session of Object.values(this.#sessions)) session.dispose()
   }
 }
+
+const isDoubtful = ({ finishReason, logProbability }: TranscriptPart) =>
+  finishReason === 'loop' || (finishReason !== 'silence' && logProbability < DOUBTFUL_LOG_PROBABILITY)
 
 interface StepTensors {
   readonly ids: Tensor // [1, T]

@@ -4,7 +4,7 @@
  */
 
 import { mixToMono, SPEECH_RATE_HZ } from '../media/index.js'
-import { audioWindows } from './audio-windows.js'
+import { audioWindows, peakOf, SILENT_PEAK } from './audio-windows.js'
 import { type ClipHeads, joinClips, opener, Tower } from './tower.js'
 
 /** What Whisper's table of places holds. */
@@ -23,10 +23,10 @@ export class WhisperSoundEncoder extends Tower {
     return joinClips(heard)
   }
 
-  /** Whole positions: less than 20 ms of silence is added. */
+  /** Whole positions: less than 20 ms of silence are added. The log-mel knows no loudness, so what nobody can hear is made silence. */
   async #hear(clip: Float32Array, signal: AbortSignal | undefined): Promise<ClipHeads> {
     const samples = new Float32Array(Math.ceil(clip.length / POSITION_SAMPLES) * POSITION_SAMPLES)
-    samples.set(clip)
+    if (peakOf(clip) >= SILENT_PEAK) samples.set(clip)
     const feeds = { samples: { dtype: 'float32', dims: [1, samples.length], data: samples } as const }
     const data = await this.runFrontEnd('frontEnd', feeds, 'mel', signal) // [1, M, 2P]
     const bands = this.inputDims('mel')[1] as number

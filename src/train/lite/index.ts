@@ -3,11 +3,13 @@
 import { LETTER_TO_SOUND_TRAINING } from './letter-to-sound.js'
 import type { LiteTraining } from './module.js'
 import { PROJECTION_TRAINING } from './projection.js'
+import { SOUNDS } from './sounds.js'
 
 export { type LiteModule, type LiteRecord, type LiteRequest, type LiteTraining, writeLiteModule } from './module.js'
 
 /** Name of the file in `weights/lite` → its training, in the order in which they are made. */
 export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {
   'letter-to-sound': LETTER_TO_SOUND_TRAINING,
+  sounds: SOUNDS,
   projection: PROJECTION_TRAINING,
 }
