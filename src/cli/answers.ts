@@ -27,7 +27,7 @@ const ANSWERS: Readonly<{ [T in Task]: (output: Outputs[T]) => string }> = Objec
     ),
   match: ({ matches }) =>
     matches
-      .map(({ label, scores }) => {
+      .map(({ label, confident, scores }) => {
         const rest = scores
           .map(({ label: name, similarity, probability }) =>
             probability === undefined
@@ -35,7 +35,7 @@ const ANSWERS: Readonly<{ [T in Task]: (output: Outputs[T]) => string }> = Objec
               : `${name} ${percent(probability)}${similarity === undefined ? '' : `, cosine ${similarity.toFixed(3)}`}`,
           )
           .join(', ')
-        return `${label}  (${rest})`
+        return `${label}${confident === false ? ', not confident' : ''}  (${rest})`
       })
       .join('\n'),
   retrieve: ({ results }) =>

@@ -212,6 +212,7 @@ async function buildModule(
         ...text.config,
         ...(recipe.space ? { space: recipe.space } : {}),
         ...(recipe.softPrompt ? { softPrompt: recipe.softPrompt } : {}),
+        ...(recipe.confidence ? { confidence: recipe.confidence } : {}),
       },
       graphs: made.entries,
       files,

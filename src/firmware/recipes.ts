@@ -55,6 +55,8 @@ export interface ModuleRecipe {
   readonly space?: string
   /** Of a backbone with the graph `project`: the text around soft tokens. Default: PandaGPT's. */
   readonly softPrompt?: SoftPrompt
+  /** How sure `match` is, measured on held-out data: the scale of cosines before a softmax, the least probability and the least cosine of an answer. */
+  readonly confidence?: { readonly logitScale: number; readonly threshold: number; readonly leastCosine?: number }
   /** Modules that read or write text need one. */
   readonly tokenizer?: TokenizerRecipe
   /** Jinja text, where the checkpoint carries none. */

@@ -173,7 +173,8 @@ export async function embedProjected(
   return out
 }
 
-const roleOf = (item: ReadItem): Role | undefined =>
+/** The module that embeds it; none for vectors. */
+export const roleOf = (item: ReadItem): Role | undefined =>
   item.kind === 'text' ? 'TXT' : isSensed(item) ? ENCODER_ROLES[item.kind] : undefined
 
 /** @throws M4Error `INVALID_REQUEST` for an adapter of the backbone, or a head of another type */

@@ -1,7 +1,8 @@
 /** Path 3: vectors, their closeness, the choice of a label by it, the nearest of a gallery. The backbone sleeps. */
 
 import { M4Error } from '../core/errors.js'
-import { embedProjected, type HeadAdapter, matchByAdapter, matchByHead } from './class-head.js'
+import { embedProjected, type HeadAdapter, matchByAdapter, matchByHead, probabilitiesOf, roleOf } from './class-head.js'
+import { type Confidence, confidenceOf, isConfident } from './confidence.js'
 import { embedRead, embedScaled, featuresRead, type ReadItem, readItems } from './items.js'
 import { fillTemplate } from './prompts.js'
 import type {
@@ -77,7 +78,9 @@ export async function* match(request: MatchRequest, work: Work): AsyncGenerator<
   const targets = vectors.slice(items.length)
   const matches = vectors.slice(0, items.length).map((vector, k) => {
     const similarities = targets.map((target) => cosine(vector, target))
-    const shares = scale === undefined ? undefined : softmax(similarities.map((value) => value * lengths[k]! * scale))
+    const confidence = confidenceOfItem(items[k]!, work)
+    const sharpness = confidence?.logitScale ?? (scale === undefined ? undefined : lengths[k]! * scale)
+    const shares = sharpness === undefined ? undefined : probabilitiesOf(similarities.map((value) => value * sharpness))
     const scores = labels
       .map((label, i) => ({
         label,
@@ -85,9 +88,17 @@ export async function* match(request: MatchRequest, work: Work): AsyncGenerator<
         ...(shares ? { probability: shares[i]! } : {}),
       }))
       .sort((a, b) => b.similarity - a.similarity)
-    return { label: scores[0]!.label, scores }
+    const confident = confidence && isConfident(confidence, scores[0]!.probability!, scores[0]!.similarity)
+    return { label: scores[0]!.label, ...(confident === undefined ? {} : { confident }), scores }
   })
   return { matches }
+}
+
+/** What was measured of the module that embeds the item. */
+function confidenceOfItem(item: ReadItem, { image }: Work): Confidence | undefined {
+  const role = roleOf(item)
+  const entry = role && image.manifest.modules[role]
+  return entry && confidenceOf(entry)
 }
 
 export async function* retrieve(request: RetrieveRequest, work: Work): AsyncGenerator<never, Outputs['retrieve']> {
@@ -122,10 +133,3 @@ export function itemsOf({ texts, items }: Itemised): readonly Item[] {
 }
 
 const isText = (item: Item) => typeof item === 'string' || 'text' in item
-
-function softmax(values: readonly number[]): number[] {
-  const most = Math.max(...values)
-  const raised = values.map((value) => Math.exp(value - most))
-  const sum = raised.reduce((a, b) => a + b, 0)
-  return raised.map((value) => value / sum)
-}

@@ -377,11 +377,13 @@ export interface MatchOutput {
   /** Per item: all labels, nearest or most probable first. */
   readonly matches: readonly {
     readonly label: string
+    /** False: nothing is close enough, by a threshold measured on held-out data. Absent for encoders without one. */
+    readonly confident?: boolean
     readonly scores: readonly {
       readonly label: string
       /** Cosine; absent where a head answered. */
       readonly similarity?: number
-      /** Of the head; or softmax over the labels at the scale that ImageBind learned, absent for encoders without one. */
+      /** Of the head; or softmax over the labels at the encoder's scale, absent for encoders without one (confidence.ts). */
       readonly probability?: number
     }[]
   }[]

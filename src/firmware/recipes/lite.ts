@@ -71,7 +71,7 @@ const MINILM_TOKENIZER: Source = {
 
 const SOUNDS: Source = {
   name: 'sounds.safetensors',
-  sha256: '4a0192660ad63ab1ec5f0105604211f417817ec0c45fad50a1b01825b7c9ce66',
+  sha256: '2bb2cb66361cdc59b49ab5c133fde32f55c834a2b4fb88324e2d85a9431b5407',
   bytes: 2_493_248,
   licence: 'CC-BY-SA-4.0',
   publisher: 'm4fm',
@@ -140,6 +140,8 @@ export const LITE: Recipe = {
       shape: whisperShape(512, 8, 6),
       quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
       space: SPACE,
+      /** weights/lite/sounds.json */
+      confidence: { logitScale: 40, threshold: 0.9405, leastCosine: 0.461 },
       graphs: {
         join: {
           architecture: 'join',

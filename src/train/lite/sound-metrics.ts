@@ -1,6 +1,7 @@
 /** How good a join of sounds is on speakers and sounds that it never heard, and how near an answer must lie to be believed. */
 
 import type { HostTensor } from '../../core/tensor.js'
+import { probabilitiesOf } from '../../runtime/class-head.js'
 import type { FeatureCache } from '../encoders/features.js'
 import type { LiteRecord } from './module.js'
 import { classOf, type Subjects } from './sound-prompts.js'
@@ -14,92 +15,110 @@ interface HeldOut {
   readonly features: FeatureCache
 }
 
-/** One answer: how near the nearest text lies, and whether it is the right one. */
-export interface Answer {
-  readonly nearest: number
-  readonly right: boolean
+/** One answer: cosines to the texts that were offered, and which of them would be right. */
+interface Answer {
+  readonly cosines: readonly number[]
+  readonly wanted: number
 }
+
+/** Share of the right answers that lie too far away to be believed. */
+const FARTHEST = 0.02
+/** Cosines of one answer times one of these go into its softmax. */
+const SCALES = [10, 15, 20, 25, 30, 40, 50, 60, 80, 100]
 
 export function measureSounds(
   tensors: Tensors,
-  heldOut: HeldOut,
+  { sounds, features }: HeldOut,
   trained: Prompts,
   unseen: Prompts,
 ): LiteRecord['metrics'] {
-  const vectors = heldOut.sounds.map((_, i) => joined(tensors, rowOf(heldOut.features, i)))
-  const share = (subjects: Subjects, texts: readonly Float32Array[], most?: number) => {
-    const answers = answersOf(heldOut.sounds, vectors, subjects, texts, most)
-    return { value: round(answers.filter(({ right }) => right).length / answers.length), count: answers.length }
-  }
-  const digits = (prompts: Prompts) => share('digits', prompts.digits[0]!.slice(0, DIGITS.length), DIGITS.length)
-  const threshold = thresholdOf(heldOut.sounds, vectors, trained.digits[0]!.slice(0, DIGITS.length))
-  return {
-    digits: { ...digits(trained), note: '10 classes by name, speakers theo and yweweler' },
-    digitsOtherWording: { ...digits(unseen), note: 'texts that were never trained on' },
-    kinds: { ...share('kinds', trained.kinds[0]!), note: '5 kinds by name; all but speech made up' },
-    kindsOtherWording: { ...share('kinds', unseen.kinds[0]!), note: 'texts that were never trained on' },
-    ...threshold,
-  }
-}
-
-function answersOf(
-  sounds: readonly TaughtSound[],
-  vectors: readonly Float32Array[],
-  subjects: Subjects,
-  texts: readonly Float32Array[],
-  classes = texts.length,
-): Answer[] {
-  return sounds.flatMap((sound, i) => {
-    const wanted = classOf(subjects, sound)
-    return wanted === undefined || wanted >= classes ? [] : [answer(vectors[i]!, texts, wanted)]
+  const vectors = sounds.map((_, i) => joined(tensors, rowOf(features, i)))
+  const answers = (subjects: Subjects, texts: readonly Float32Array[]) =>
+    sounds.flatMap((sound, i) => {
+      const wanted = classOf(subjects, sound)
+      return wanted === undefined || wanted >= texts.length ? [] : [answer(vectors[i]!, texts, wanted)]
+    })
+  const names = (prompts: Prompts) => prompts.digits[0]!.slice(0, DIGITS.length)
+  const digits = answers('digits', names(trained))
+  const kinds = { trained: answers('kinds', trained.kinds[0]!), unseen: answers('kinds', unseen.kinds[0]!) }
+  const [chosen, measured] = [halfOf(digits, 0), halfOf(digits, 1)]
+  const logitScale = scaleOf(chosen)
+  const threshold = thresholdOf(chosen, logitScale)
+  const leastCosine = quantile([...chosen, ...halfOf(kinds.unseen, 0)].filter(isRight).map(nearest), FARTHEST)
+  const share = (list: readonly Answer[], holds: (each: Answer) => boolean, note: string) => ({
+    value: round(list.filter(holds).length / list.length),
+    count: list.length,
+    note,
   })
-}
-
-function answer(vector: Float32Array, texts: readonly Float32Array[], wanted?: number): Answer {
-  const cosines = texts.map((text) => dot(vector, text))
-  const nearest = Math.max(...cosines)
-  return { nearest, right: cosines.indexOf(nearest) === wanted }
-}
-
-/**
- * The least closeness that is believed: digits that are offered against digits whose own name is not among the labels. Chosen on one half
- * of the held-out digits so that as many right answers are kept as wrong ones are refused, and measured on the other half.
- */
-function thresholdOf(sounds: readonly TaughtSound[], vectors: readonly Float32Array[], texts: readonly Float32Array[]) {
-  const spoken = [...sounds.keys()].filter((i) => sounds[i]!.digit !== undefined)
-  const half = (odd: number) => {
-    const own = spoken.filter((_, k) => k % 2 === odd)
-    const digitOf = (i: number) => sounds[i]!.digit!
-    return {
-      offered: own.map((i) => answer(vectors[i]!, texts, digitOf(i))).filter(({ right }) => right),
-      missing: own.map((i) =>
-        answer(
-          vectors[i]!,
-          texts.filter((_, k) => k !== digitOf(i)),
-        ),
-      ),
-    }
-  }
-  const kept = (side: readonly Answer[], least: number) =>
-    side.filter(({ nearest }) => nearest >= least).length / side.length
-  const [chosen, measured] = [half(0), half(1)]
-  const gap = (least: number) => Math.abs(kept(chosen.offered, least) - (1 - kept(chosen.missing, least)))
-  const least = chosen.offered
-    .map(({ nearest }) => nearest)
-    .reduce((best, each) => (gap(each) < gap(best) ? each : best), 0)
+  const isBelieved = (each: Answer) => nearest(each) >= leastCosine && surest(each, logitScale) >= threshold
+  const sentences = sounds.flatMap(({ kind, digit }, i) =>
+    kind === 'speech' && digit === undefined ? [answer(vectors[i]!, names(trained), -1)] : [],
+  )
   return {
-    closeness: { value: round(least), count: chosen.offered.length, note: 'least cosine of a confident answer' },
-    rightKept: {
-      value: round(kept(measured.offered, least)),
-      count: measured.offered.length,
-      note: 'right answers that are confident',
+    digits: share(digits, isRight, '10 names as labels; speakers that training never heard'),
+    digitsOtherWording: share(answers('digits', names(unseen)), isRight, 'texts that were never trained on'),
+    kinds: share(kinds.trained, isRight, '5 kinds by name; all but speech are synthetic'),
+    kindsOtherWording: share(kinds.unseen, isRight, 'texts that were never trained on; synthetic'),
+    logitScale: { value: logitScale, count: chosen.length, note: 'chosen on every other digit' },
+    threshold: {
+      value: threshold,
+      count: chosen.length,
+      note: 'least probability of a confident answer, chosen on the same',
     },
-    missingRefused: {
-      value: round(1 - kept(measured.missing, least)),
-      count: measured.missing.length,
-      note: 'digits whose name is not among the labels: answers that are not confident',
+    leastCosine: {
+      value: leastCosine,
+      count: chosen.length,
+      note: 'of a confident answer, chosen on every other sound',
     },
+    rightConfident: share(measured.filter(isRight), isBelieved, 'of the right answers, on the other digits'),
+    wrongRefused: share(
+      measured.filter((each) => !isRight(each)),
+      (each) => !isBelieved(each),
+      'of the wrong answers, on the other digits',
+    ),
+    kindsConfident: share(
+      halfOf(kinds.unseen, 1).filter(isRight),
+      isBelieved,
+      'of the right answers in other wording, on the other sounds',
+    ),
+    missingRefused: share(measured.map(withoutOwn), (each) => !isBelieved(each), 'digits whose own name is no label'),
+    sentencesRefused: share(sentences, (each) => !isBelieved(each), 'sentences, labels are the digits'),
   }
+}
+
+const answer = (vector: Float32Array, texts: readonly Float32Array[], wanted: number): Answer => ({
+  cosines: texts.map((text) => dot(vector, text)),
+  wanted,
+})
+const nearest = ({ cosines }: Answer) => Math.max(...cosines)
+const surest = ({ cosines }: Answer, scale: number) => Math.max(...probabilitiesOf(cosines.map((each) => scale * each)))
+const isRight = (each: Answer) => each.cosines.indexOf(nearest(each)) === each.wanted
+const withoutOwn = ({ cosines, wanted }: Answer): Answer => ({
+  cosines: cosines.filter((_, k) => k !== wanted),
+  wanted: -1,
+})
+const halfOf = (answers: readonly Answer[], odd: number) => answers.filter((_, i) => i % 2 === odd)
+
+/** Where as large a share of right answers is believed as is refused of answers whose own label is missing. */
+function thresholdOf(chosen: readonly Answer[], scale: number): number {
+  const right = chosen.filter(isRight).map((each) => surest(each, scale))
+  const missing = chosen.map((each) => surest(withoutOwn(each), scale))
+  const above = (list: readonly number[], least: number) => list.filter((each) => each >= least).length / list.length
+  const gap = (least: number) => Math.abs(above(right, least) + above(missing, least) - 1)
+  return round(right.reduce((best, each) => (gap(each) < gap(best) ? each : best)))
+}
+
+const quantile = (values: readonly number[], share: number) =>
+  round(values.toSorted((a, b) => a - b)[Math.floor(share * values.length)]!)
+
+/** The scale at which the probabilities of the right labels are largest. */
+function scaleOf(chosen: readonly Answer[]): number {
+  const loss = (scale: number) =>
+    chosen.reduce(
+      (sum, { cosines, wanted }) => sum - Math.log(probabilitiesOf(cosines.map((each) => scale * each))[wanted]!),
+      0,
+    )
+  return SCALES.reduce((best, scale) => (loss(scale) < loss(best) ? scale : best))
 }
 
 /** As the graph `join` and length 1. */
