@@ -43,7 +43,7 @@ export async function readSoundSets(data: string, seed: number, most = Number.PO
       return { digit: Number(digit), heldOut: HELD_OUT_SPEAKERS.includes(speaker!) }
     }),
     await readSet('ljspeech', 'public domain', join(data, 'ljspeech', 'wavs'), most, () => ({ heldOut: false })),
-    await readSet('speech_samples', 'CC-BY-4.0', join(data, 'speech_samples', 'librispeech', 'ASR'), most, (name) => ({
+    await readSet('speech_samples', 'Apache-2.0', join(data, 'speech_samples', 'librispeech', 'ASR'), most, (name) => ({
       heldOut: name.startsWith('spk2'),
     })),
     { name: 'made up', licence: 'Apache-2.0', files: new Map(), sounds: madeUpSounds(seed, most) },
