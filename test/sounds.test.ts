@@ -19,12 +19,18 @@ const RATE = 16_000
 const noise = (count: number, seed = 1) => Float32Array.from({ length: count }, normalSource(seed)).map((x) => 0.1 * x)
 
 const toy = findRecipe('tiny-random').modules
+/** Four layers, of which the view reads three. */
+const SPEECH = { ...toy['AUD-I']!, weights: deeper(toy['AUD-I']!.weights) }
+function deeper(weights: ModuleRecipe['weights']): ModuleRecipe['weights'] {
+  if (!('random' in weights)) throw new Error('The toy has random weights.')
+  return { random: { ...weights.random, config: { ...weights.random.config, encoderLayers: 4 } } }
+}
 const VIEW: ModuleRecipe = {
   architecture: 'whisper-features',
   view: 'AUD-I',
   title: 'the middle of random Whisper',
-  weights: toy['AUD-I']!.weights,
-  quantisations: toy['AUD-I']!.quantisations,
+  weights: SPEECH.weights,
+  quantisations: SPEECH.quantisations,
   space: 'toy',
   confidence: { logitScale: 1, threshold: 0, leastCosine: -1 },
   graphs: {
@@ -41,7 +47,7 @@ const recipe = (modules: Recipe['modules'], name = 'sounds'): Recipe => ({
   name,
   modules,
 })
-const both = { 'AUD-I': toy['AUD-I']!, 'AUD-B': VIEW, TXT: { ...toy.TXT!, space: 'toy' } }
+const both = { 'AUD-I': SPEECH, 'AUD-B': VIEW, TXT: { ...toy.TXT!, space: 'toy' } }
 
 let folder: string
 let path: string
@@ -82,30 +88,30 @@ describe('the view', () => {
       await bytesOf({ 'AUD-I': both['AUD-I'], 'AUD-B': { ...omitView(VIEW), graphs } }, 'copied'),
     ]
     // The models alone: nodes, and constants too small for a file of their own.
-    expect(seen - without).toBeLessThan(60_000)
-    expect(copied - seen).toBeGreaterThan(60_000)
+    expect(seen - without).toBeLessThan(50_000)
+    expect(copied - seen).toBeGreaterThan(50_000)
   })
 
   test('pools exactly what the layers of AUD-I give', async () => {
     const image = await openImage(path)
     const engine = await openEngine()
     const graph = await readGraph(image.graphPath('AUD-I', 'encode'))
-    const layers = ['enc/layers.0/out', 'enc/layers.1/out']
+    const layers = ['enc/layers.1/out', 'enc/layers.2/out']
     const outputs = layers.map((name) => ({ name, dtype: 'float32', dims: ['B', 'P', 32] }) as const)
     const whole = await engine.createSession({ bytes: await encodeModel({ ...graph, outputs }) })
     const encode = await engine.createSession({ path: image.graphPath('AUD-B', 'encode') })
     const mel = engine.tensor('float32', [1, 80, 100], noise(8000) as never)
     const inside = await whole.run({ mel })
     const pooled = await encode.run({ mel })
-    expect(Object.keys(pooled).sort()).toEqual(['pooled/l1', 'pooled/l1.sd', 'pooled/l2', 'pooled/l2.sd'])
+    expect(Object.keys(pooled).sort()).toEqual(['pooled/l2', 'pooled/l2.sd', 'pooled/l3', 'pooled/l3.sd'])
     for (const [l, name] of layers.entries()) {
       const data = inside[name]!.data as Float32Array // [1, 50, 32]
       for (let c = 0; c < 32; c++) {
         const column = Array.from({ length: 50 }, (_, p) => data[p * 32 + c]!)
         const mean = column.reduce((a, b) => a + b) / 50
         const sd = Math.sqrt(column.reduce((sum, x) => sum + (x - mean) ** 2, 0) / 50)
-        expect((pooled[`pooled/l${l + 1}`]!.data as Float32Array)[c]).toBeCloseTo(mean, 5)
-        expect((pooled[`pooled/l${l + 1}.sd`]!.data as Float32Array)[c]).toBeCloseTo(sd, 5)
+        expect((pooled[`pooled/l${l + 2}`]!.data as Float32Array)[c]).toBeCloseTo(mean, 5)
+        expect((pooled[`pooled/l${l + 2}.sd`]!.data as Float32Array)[c]).toBeCloseTo(sd, 5)
       }
     }
     for (const tensor of [mel, ...Object.values(inside), ...Object.values(pooled)]) tensor.dispose()
@@ -185,15 +191,14 @@ describe('the door of sounds', () => {
     expect(await featuresOf(samples(noise(RATE).map((x) => 1e-5 * x)))).toEqual(silent)
   })
 
-  test('loudness, sample rate, width and the number of channels hardly matter', async () => {
+  test('loudness, sample rate, width and the number of channels matter less than another sound does', async () => {
     const plain = await featuresOf(wav(RATE, { value: tone(RATE) }))
-    expect(nearby(await featuresOf(wav(RATE, { value: (n) => 0.5 * tone(RATE)(n) })), plain)).toBeLessThan(0.02)
-    expect(nearby(await featuresOf(wav(RATE, { value: tone(RATE), bits: 8 })), plain)).toBeLessThan(0.1)
-    expect(nearby(await featuresOf(wav(6 * RATE, { value: tone(6 * RATE), rateHz: 6 * RATE })), plain)).toBeLessThan(
-      0.02,
-    )
-    expect(nearby(await featuresOf(wav(RATE, { value: tone(RATE), channels: 9 })), plain)).toBeLessThan(1e-5)
-    expect(nearby(await featuresOf(samples(noise(RATE))), plain)).toBeGreaterThan(0.1)
+    const other = nearby(await featuresOf(samples(noise(RATE))), plain)
+    const far = async (sound: Sound) => nearby(await featuresOf(sound), plain) / other
+    expect(await far(wav(RATE, { value: (n) => 0.5 * tone(RATE)(n) }))).toBeLessThan(0.5)
+    expect(await far(wav(RATE, { value: tone(RATE), bits: 8 }))).toBeLessThan(0.9)
+    expect(await far(wav(6 * RATE, { value: tone(6 * RATE), rateHz: 6 * RATE }))).toBeLessThan(0.5)
+    expect(await far(wav(RATE, { value: tone(RATE), channels: 9 }))).toBeLessThan(1e-4)
   })
 
   test('0.1 s is heard, 0.05 s and nothing are refused', async () => {
@@ -208,14 +213,14 @@ describe('the door of sounds', () => {
     })
   })
 
-  test('ten minutes: clips of at most 30 s, and all of them count', async () => {
-    const long = noise(600 * RATE)
+  test('longer than 30 s: clips, and all of them count; ten minutes are heard', async () => {
+    const long = noise(61 * RATE)
     const heard = await featuresOf(samples(long))
-    const changed = long.slice()
-    changed.fill(0, 590 * RATE)
-    expect(Math.hypot(...heard)).toBeCloseTo(1, 5)
-    expect(nearby(await featuresOf(samples(changed)), heard)).toBeGreaterThan(1e-4)
-  }, 60_000)
+    expect(nearby(await featuresOf(samples(long.slice().fill(0, 55 * RATE))), heard)).toBeGreaterThan(1e-4)
+    const tenMinutes = await featuresOf(samples(noise(600 * RATE)))
+    expect(tenMinutes.every(Number.isFinite)).toBe(true)
+    expect(Math.hypot(...tenMinutes)).toBeCloseTo(1, 5)
+  }, 180_000)
 })
 
 describe('abstaining', () => {
