@@ -45,7 +45,7 @@ test.each(Object.values(RECIPES))('$name: graphs without weights, licences, expl
   expect(graphsOfRecipe(recipe).length).toBeGreaterThan(2)
   expect(sourcesOf(randomRecipe(recipe))).toEqual([])
   for (const { licence, uris, sha256 } of sourcesOf(recipe)) {
-    expect(licence).toMatch(/^[\w.-]+$/)
+    expect(licence).toMatch(/^[\w.-]+( (AND|OR) [\w.-]+)*$/)
     expect(sha256).toMatch(/^([0-9a-f]{64}|unpinned)$/)
     for (const uri of uris) expect(uri).toMatch(/^(npm|hf|https|bundled):/)
     // A package of npm states its digest, so it is never unpinned.

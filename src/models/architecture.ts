@@ -211,6 +211,12 @@ const foreign: Architecture<ForeignConfig> = {
   runtimeConfig: ({ facts }) => ({ ...facts }),
 }
 
+/** The same weights, so the same blob, over fewer dots. */
+const smallResnet = (config: ResnetConfig, weights: ReadonlyMap<string, WeightTensor>, plan: QuantisationPlan) => ({
+  smallFrontEnd: () => resnetFrontEndGraph(config),
+  smallEncode: () => resnetGraph(config, weights, plan),
+})
+
 const resnet: Architecture<ResnetConfig> = {
   configure: resnetConfig,
   weights: resnetWeights,
@@ -218,6 +224,9 @@ const resnet: Architecture<ResnetConfig> = {
   graphs: (config, weights, { quantisation }) => ({
     frontEnd: () => resnetFrontEndGraph(config),
     encode: () => resnetGraph(config, weights, quantisation),
+    ...(config.smallSize === undefined
+      ? {}
+      : smallResnet({ ...config, size: config.smallSize }, weights, quantisation)),
   }),
   runtimeConfig: (config) => ({ ...config }),
 }

@@ -20,7 +20,7 @@ import { readText } from './module-config.js'
 import type { PatchGrid } from './patch-heads/index.js'
 import type { MatchOutput } from './requests.js'
 import type { EmbedOptions } from './text-embedding.js'
-import { toUnitLength } from './tower.js'
+import { PROBABILITIES, toUnitLength } from './tower.js'
 import type { Work } from './work.js'
 
 /** Names in a module (`head` is ImageBind's own): the graph, `features` [B, C] → `probabilities` [B, classes], and the JSON list of its classes. */
@@ -210,8 +210,8 @@ export async function matchByHead(items: readonly ReadItem[], work: Work): Promi
       if (ENCODER_ROLES[item.kind] !== role) continue
       const seen = await senseOne(item, work)
       const encoder = await work.use(role)
-      const features = featuresOf(seen)
-      const probabilities = await work.stage('classify', () => encoder.classify(features, work.signal))
+      const probabilities =
+        seen.classes ?? (await work.stage('classify', () => encoder.classify(featuresOf(seen), work.signal)))
       if (probabilities.length !== labels.length)
         throw badLabels(role, `a list of ${probabilities.length}, got ${labels.length}`)
       matches[i] = ranked(labels, probabilities)
@@ -221,17 +221,21 @@ export async function matchByHead(items: readonly ReadItem[], work: Work): Promi
   return { matches }
 }
 
+/** A value as the manifest describes it: `probabilities float32 [B, 1000]`. */
+const isProbabilities = (described: string) => described.startsWith(`${PROBABILITIES} `)
+
 function withHead(item: ReadItem, work: Work): SensedItem {
   if (isSensed(item)) {
     assertEncoder(item, work)
     const { files, graphs } = work.image.manifest.modules[ENCODER_ROLES[item.kind]]!
-    if (Object.hasOwn(files, LABELS) && Object.hasOwn(graphs, CLASSIFY)) return item
+    const hasClasses = Object.hasOwn(graphs, CLASSIFY) || graphs.encode?.outputs.some(isProbabilities)
+    if (Object.hasOwn(files, LABELS) && hasClasses) return item
   }
   throw new M4Error(
     'INVALID_REQUEST',
     `labels: expected two or more, got none; the module of a ${item.kind} has no head of its own.`,
     {
-      hint: 'Give labels or an adapter; or use an image whose encoder carries the graph classify and the file labels.',
+      hint: 'Give labels or an adapter; or use an image whose encoder has classes and the file labels.',
       details: { kind: item.kind },
     },
   )

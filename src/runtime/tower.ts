@@ -20,7 +20,7 @@ import {
   type Picture,
   SPEECH_RATE_HZ,
 } from '../media/index.js'
-import { configNumber } from './module-config.js'
+import { configNumber, optionalNumber } from './module-config.js'
 import { PATCHES, type PatchFeatures, type PatchGrid, patchGrid } from './patch-heads/index.js'
 
 /** What the head gives for each clip, neither normalised nor scaled: path 1 projects this, path 3 compares its mean. */
@@ -31,6 +31,8 @@ export interface ClipHeads {
   readonly embedding: Float32Array
   /** What a head reads where the encoder gives its middle layers (`pooled/…`); else it reads `embedding`. [F] */
   readonly features?: Float32Array
+  /** Probabilities of the encoder's own classes, where its graph ends in them. */
+  readonly classes?: Float32Array
 }
 
 interface Feed {
@@ -44,29 +46,29 @@ type Signal = AbortSignal | undefined
 /** Opens a graph of the module. */
 type OpenGraph = (graph: string) => Promise<Session>
 
-/** Sessions of one tower. */
-export class Tower extends Handle {
+interface TowerFacts {
   /** E, the same in all towers of one ImageBind; undefined where only the graph `join` knows it. */
   readonly joint: number | undefined
+  /** Dots a side of what the graphs for small pictures see; undefined where there are none. */
+  readonly smallSize: number | undefined
+}
+
+/** Sessions of one tower. */
+export class Tower extends Handle {
+  protected readonly facts: TowerFacts
   readonly #engine: Engine
   readonly #encode: Session
   readonly #open: OpenGraph
-  readonly #frontEnds: Map<string, Session>
+  readonly #others: Map<string, Session>
 
-  /** @param frontEnds those that are open already; `open` is asked for others when they are first needed */
-  constructor(
-    engine: Engine,
-    encode: Session,
-    frontEnds: Map<string, Session>,
-    joint: number | undefined,
-    open: OpenGraph,
-  ) {
+  /** @param others graphs that are open already; `open` is asked for the rest when they are first needed */
+  constructor(engine: Engine, encode: Session, others: Map<string, Session>, facts: TowerFacts, open: OpenGraph) {
     super('tower')
-    this.joint = joint
+    this.facts = facts
     this.#engine = engine
     this.#encode = encode
     this.#open = open
-    this.#frontEnds = frontEnds
+    this.#others = others
   }
 
   /** Dims of the input that is no adapter's. */
@@ -86,16 +88,21 @@ export class Tower extends Handle {
   }
 
   protected async runFrontEnd(
-    graph: 'frontEnd' | 'video' | 'classify' | 'join',
+    graph: 'frontEnd' | 'smallFrontEnd' | 'video' | 'classify' | 'join',
     feeds: Record<string, Feed>,
     output: string,
     signal: Signal,
   ): Promise<Float32Array> {
     this.assertLive('encode')
-    const session = this.#frontEnds.get(graph) ?? (await this.#open(graph))
-    this.#frontEnds.set(graph, session)
-    const [values] = await this.#run(session, feeds, [output], signal)
+    const [values] = await this.#run(await this.#session(graph), feeds, [output], signal)
     return values!
+  }
+
+  async #session(graph: string): Promise<Session> {
+    if (graph === 'encode') return this.#encode
+    const session = this.#others.get(graph) ?? (await this.#open(graph))
+    this.#others.set(graph, session)
+    return session
   }
 
   /** Probabilities of the head that stands beside the encoder. @param features [C] */
@@ -104,21 +111,33 @@ export class Tower extends Handle {
     return this.runFrontEnd('classify', feeds, 'probabilities', signal)
   }
 
-  protected async runEncoder(name: string, feed: Feed, signal: Signal): Promise<ClipHeads> {
+  protected async runEncoder(
+    name: string,
+    feed: Feed,
+    signal: Signal,
+    graph: 'encode' | 'smallEncode' = 'encode',
+  ): Promise<ClipHeads> {
     this.assertLive('encode')
-    const feeds = { [name]: feed, ...withoutAdapter(this.#encode) }
-    const pooled = pooledOutputs(this.#encode)
-    if (pooled.length) return this.#joined(await this.#run(this.#encode, feeds, pooled, signal), signal)
-    const [heads, embedding] = await this.#run(this.#encode, feeds, ['head', 'embedding'], signal)
-    return { heads: heads!, clips: heads!.length / this.joint!, embedding: embedding! }
+    const session = await this.#session(graph)
+    const feeds = { [name]: feed, ...withoutAdapter(session) }
+    const pooled = pooledOutputs(session)
+    if (pooled.length) return this.#joined(await this.#run(session, feeds, pooled, signal), pooled, signal)
+    const [heads, embedding] = await this.#run(session, feeds, ['head', 'embedding'], signal)
+    return { heads: heads!, clips: heads!.length / this.facts.joint!, embedding: embedding! }
   }
 
-  /** Layers side by side, each at length 1 so that none drowns the others, then through the graph `join`. One clip. */
-  async #joined(layers: readonly Float32Array[], signal: Signal): Promise<ClipHeads> {
-    const features = Float32Array.from(layers.flatMap((layer) => [...toUnitLength(layer)])) // [F]
+  /**
+   * Layers side by side, each at length 1 so that none drowns the others, then through the graph `join`. One clip. Of probabilities
+   * the square roots are such a vector: a class that is half as likely counts 0.7, and what resembles several classes lies between.
+   */
+  async #joined(layers: readonly Float32Array[], names: readonly string[], signal: Signal): Promise<ClipHeads> {
+    const classes = layers[names.indexOf(PROBABILITIES)]
+    const units = layers.map((layer) => (layer === classes ? layer.map(Math.sqrt) : toUnitLength(layer)))
+    const features = Float32Array.from(units.flatMap((layer) => [...layer])) // [F]
     const feeds = { features: { dtype: 'float32', dims: [1, features.length], data: features } as const }
     const heads = await this.runFrontEnd('join', feeds, 'head', signal)
-    return { heads, clips: 1, embedding: toUnitLength(heads.slice()), features }
+    const embedding = toUnitLength(heads.slice())
+    return { heads, clips: 1, embedding, features, ...(classes ? { classes } : {}) }
   }
 
   /** The outputs, copied. */
@@ -145,13 +164,19 @@ export class Tower extends Handle {
 
   protected override release(): void {
     this.#encode.dispose()
-    for (const session of this.#frontEnds.values()) session.dispose()
+    for (const session of this.#others.values()) session.dispose()
   }
 }
 
-/** Means over places behind blocks in the middle of an encoder that has no space of its own. */
-const pooledOutputs = (encode: Session): string[] =>
-  encode.outputs.map(({ name }) => name).filter((name) => name.startsWith('pooled/'))
+/** Output of an encoder that was trained on classes. */
+export const PROBABILITIES = 'probabilities'
+
+/** Of an encoder that has no space of its own: means over places behind blocks in its middle, then its classes. */
+function pooledOutputs(encode: Session): string[] {
+  const names = encode.outputs.map(({ name }) => name)
+  const pooled = names.filter((name) => name.startsWith('pooled/'))
+  return pooled.length && names.includes(PROBABILITIES) ? [...pooled, PROBABILITIES] : pooled
+}
 
 /** Inputs of LoRA at rank 0: the base, bit for bit. */
 export function withoutAdapter(session: Session): Record<string, Feed> {
@@ -165,9 +190,16 @@ export function withoutAdapter(session: Session): Record<string, Feed> {
 }
 
 export class PictureEncoder extends Tower {
-  /** One picture, one clip. */
+  /** One picture, one clip. A small one is seen small, where the module has graphs for that: enlarging it shows nothing more. */
   async encode(picture: Picture, signal?: AbortSignal): Promise<ClipHeads> {
-    return this.runEncoder('pixels', await this.#pixels(picture, signal), signal)
+    const { data, width, height } = picture
+    const { smallSize } = this.facts
+    if (smallSize === undefined || Math.min(width, height) >= smallSize)
+      return this.runEncoder('pixels', await this.#pixels(picture, signal), signal)
+    const feeds = { picture: { dtype: 'uint8', dims: [height, width, 3], data } as const }
+    const pixels = await this.runFrontEnd('smallFrontEnd', feeds, 'pixels', signal)
+    const dims = [1, 3, smallSize, smallSize]
+    return this.runEncoder('pixels', { dtype: 'float32', dims, data: pixels }, signal, 'smallEncode')
   }
 
   /** How many patches, of how many numbers. @throws M4Error `NOT_AVAILABLE` where the encoder gives none */
@@ -281,8 +313,8 @@ export class MotionEncoder extends Tower {
 type TowerClass<T extends Tower> = new (
   engine: Engine,
   encode: Session,
-  frontEnds: Map<string, Session>,
-  joint: number | undefined,
+  others: Map<string, Session>,
+  facts: TowerFacts,
   open: OpenGraph,
 ) => T
 
@@ -294,8 +326,8 @@ export const opener =
     const encode = await open('encode')
     try {
       const joint = pooledOutputs(encode).length ? undefined : configNumber(entry, 'joint')
-      const frontEnds = new Map(frontEnd ? [['frontEnd', await open('frontEnd')]] : [])
-      return new Kind(engine, encode, frontEnds, joint, open)
+      const others = new Map(frontEnd ? [['frontEnd', await open('frontEnd')]] : [])
+      return new Kind(engine, encode, others, { joint, smallSize: optionalNumber(entry, 'smallSize') }, open)
     } catch (error) {
       encode.dispose()
       throw error
