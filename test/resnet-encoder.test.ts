@@ -9,9 +9,10 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { liveHandles, randomSource } from '../src/core/index.js'
 import { buildFirmware, findRecipe, type ModuleRecipe, type Recipe } from '../src/firmware/index.js'
-import { type Firmware, type HeadAdapter, type Item, openFirmware } from '../src/runtime/index.js'
+import type { HeadAdapter } from '../src/runtime/class-head.js'
+import { type Firmware, type Item, openFirmware } from '../src/runtime/index.js'
 
-const [SIZE, SMALL, CLASSES, JOINT] = [64, 32, 5, 32]
+const [SIZE, SMALL, CLASSES, JOINT] = [64, { below: 24, size: 32 }, 5, 32]
 const CLASS_NAMES = ['cat', 'dog', 'car', 'tree', 'boat']
 /** Behind blocks 2, 3 and 4, four times the widths of their stages; then the classes. */
 const LAYERS = [12, 12, 16, CLASSES]
@@ -35,7 +36,7 @@ const encoder = (): ModuleRecipe => ({
       seed: 11,
       config: {
         size: SIZE,
-        smallSize: SMALL,
+        small: SMALL,
         stages: [1, 2, 1],
         classes: CLASSES,
         widths: [2, 3, 4],
@@ -52,7 +53,7 @@ const encoder = (): ModuleRecipe => ({
     join: {
       architecture: 'join',
       title: 'random join',
-      weights: { random: { seed: 12, config: { in: FEATURES, joint: JOINT } } },
+      weights: { random: { seed: 12, config: { in: FEATURES, reads: 'features', joint: JOINT } } },
       quantisation: { default: 'fp32' },
     },
   },
@@ -113,8 +114,8 @@ describe('vectors', () => {
     }
   })
 
-  test('a small picture is seen small, and only a small one', async () => {
-    const { smallSize: _, ...config } = (encoder().weights as { random: { config: Record<string, unknown> } }).random
+  test('a tiny picture is seen small, and only a tiny one', async () => {
+    const { small: _, ...config } = (encoder().weights as { random: { config: Record<string, unknown> } }).random
       .config as Record<string, unknown>
     using whole = await build('whole', { ...encoder(), weights: { random: { seed: 11, config } } })
     const of = async (item: Item) => {
@@ -122,8 +123,8 @@ describe('vectors', () => {
       const [other] = await embed([item], 'features')
       return Math.max(...embeddings[0]!.map((value, i) => Math.abs(value - other![i]!)))
     }
-    expect(await of(picture(3, 200, SMALL))).toBeLessThan(1e-6)
-    expect(await of(picture(3, 200, SMALL - 1))).toBeGreaterThan(1e-3)
+    expect(await of(picture(3, 200, SMALL.below))).toBeLessThan(1e-6)
+    expect(await of(picture(3, 200, SMALL.below - 1))).toBeGreaterThan(1e-3)
   })
 })
 

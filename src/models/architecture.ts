@@ -224,9 +224,9 @@ const resnet: Architecture<ResnetConfig> = {
   graphs: (config, weights, { quantisation }) => ({
     frontEnd: () => resnetFrontEndGraph(config),
     encode: () => resnetGraph(config, weights, quantisation),
-    ...(config.smallSize === undefined
+    ...(config.small === undefined
       ? {}
-      : smallResnet({ ...config, size: config.smallSize }, weights, quantisation)),
+      : smallResnet({ ...config, size: config.small.size }, weights, quantisation)),
   }),
   runtimeConfig: (config) => ({ ...config }),
 }

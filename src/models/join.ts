@@ -7,14 +7,16 @@
 
 import { type Graph, GraphBuilder, type Value } from '../graph/index.js'
 import type { CheckpointFacts } from './architecture.js'
-import { dimsOf } from './facts.js'
+import { dimsOf, factAt } from './facts.js'
 import type { QuantisationPlan } from './linear.js'
 import { dense } from './transformer.js'
 import { resolveWeights, type Weights, type WeightTensor } from './weights.js'
 
 export interface JoinConfig {
-  /** Width of the features, F. */
+  /** Width of what it reads, F. */
   readonly in: number
+  /** All features; or of the classes alone, the square roots of their probabilities. */
+  readonly reads: 'features' | 'classes'
   /** Between the two layers; absent: one layer. */
   readonly hidden?: number
   /** Width of the joint space, E. */
@@ -24,11 +26,15 @@ export interface JoinConfig {
 const FIRST = 'join.first.weight'
 const LAST = 'join.weight'
 
-/** `join.weight` [E, F] and `join.bias`; of two layers the first is `join.first.weight` [H, F]. */
-export function joinConfig({ weights }: CheckpointFacts): JoinConfig {
+/**
+ * `join.weight` [E, F] and `join.bias`; of two layers the first is `join.first.weight` [H, F]. What it reads from the configuration
+ * (`reads`, default features).
+ */
+export function joinConfig({ weights, metadata }: CheckpointFacts): JoinConfig {
+  const reads = factAt(metadata, 'config/reads') === 'classes' ? 'classes' : 'features'
   const [joint, inner] = dimsOf(weights, [LAST]) as [number, number]
-  if (!weights.has(FIRST)) return { in: inner, joint }
-  return { in: dimsOf(weights, [FIRST])[1]!, hidden: inner, joint }
+  if (!weights.has(FIRST)) return { in: inner, reads, joint }
+  return { in: dimsOf(weights, [FIRST])[1]!, reads, hidden: inner, joint }
 }
 
 export const joinShapes = ({ in: inner, hidden, joint }: JoinConfig): Record<string, readonly number[]> => ({
@@ -51,15 +57,15 @@ export const joinWeights = (config: JoinConfig, weights: Weights): Map<string, W
     joinShapes(config),
   )
 
-/** `features` [B, F] → `head` [B, E] */
+/** `features` or `classes` [B, F] → `head` [B, E] */
 export function joinGraph(
-  { in: inner, hidden }: JoinConfig,
+  { in: inner, reads, hidden }: JoinConfig,
   weights: ReadonlyMap<string, WeightTensor>,
   plan: QuantisationPlan,
 ): Graph {
   const g = new GraphBuilder('join')
   const ctx = { weights, plan, normEpsilon: 0 }
-  let x: Value = g.input('features', 'float32', ['B', inner])
+  let x: Value = g.input(reads, 'float32', ['B', inner])
   if (hidden !== undefined) x = g.op('Gelu', [dense(ctx, g, x, 'first', 'first')], {}, 'first/activated')
   g.output('head', dense(ctx, g, x, 'last', 'last'))
   return g.build()

@@ -20,8 +20,8 @@ import { type NameTable, resolveWeights, type Weights, type WeightTensor } from 
 export interface ResnetConfig {
   /** Dots a side of the picture. */
   readonly size: number
-  /** The same of pictures that are smaller than this; absent: all are seen at `size`. */
-  readonly smallSize?: number
+  /** For tiny pictures: those whose short side is below `below` are seen at `size`. Absent: all are seen alike. */
+  readonly small?: { readonly below: number; readonly size: number }
   /** Blocks of each stage: 3, 4, 6, 3. */
   readonly stages: readonly number[]
   readonly classes: number
@@ -41,7 +41,7 @@ const STEM_KERNEL = 7
 const letter = (block: number) => String.fromCharCode(97 + block)
 const layerName = (stage: number, block: number) => `${stage + 2}${letter(block)}_`
 
-/** Sizes from the names and tensors; those of pictures from the configuration (`size`, default 224, and `smallSize`). */
+/** Sizes from the names and tensors; those of pictures from the configuration (`size`, default 224, and `small`). */
 export function resnetConfig({ metadata, weights }: CheckpointFacts): ResnetConfig {
   const stages: number[] = []
   const blocksOf = (stage: number) => {
@@ -50,10 +50,10 @@ export function resnetConfig({ metadata, weights }: CheckpointFacts): ResnetConf
     return count
   }
   for (let blocks = blocksOf(0); blocks > 0; blocks = blocksOf(stages.length)) stages.push(blocks)
-  const smallSize = factAt(metadata, 'config/smallSize')
+  const [below, smallSize] = ['below', 'size'].map((name) => factAt(metadata, `config/small/${name}`))
   return {
     size: numberFact(metadata, ['config/size'], 224),
-    ...(typeof smallSize === 'number' ? { smallSize } : {}),
+    ...(typeof below === 'number' && typeof smallSize === 'number' ? { small: { below, size: smallSize } } : {}),
     stages,
     classes: dimsOf(weights, ['fc1000/kernel'])[1]!,
     widths: stages.map((_, stage) => dimsOf(weights, [`res${layerName(stage, 0)}branch2a/kernel`])[3]!),

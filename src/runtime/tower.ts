@@ -20,7 +20,7 @@ import {
   type Picture,
   SPEECH_RATE_HZ,
 } from '../media/index.js'
-import { configNumber, optionalNumber } from './module-config.js'
+import { configNumber } from './module-config.js'
 import { PATCHES, type PatchFeatures, type PatchGrid, patchGrid } from './patch-heads/index.js'
 
 /** What the head gives for each clip, neither normalised nor scaled: path 1 projects this, path 3 compares its mean. */
@@ -49,8 +49,8 @@ type OpenGraph = (graph: string) => Promise<Session>
 interface TowerFacts {
   /** E, the same in all towers of one ImageBind; undefined where only the graph `join` knows it. */
   readonly joint: number | undefined
-  /** Dots a side of what the graphs for small pictures see; undefined where there are none. */
-  readonly smallSize: number | undefined
+  /** Which pictures the graphs for tiny ones see, and at how many dots a side; undefined where there are none. */
+  readonly small: { readonly below: number; readonly size: number } | undefined
 }
 
 /** Sessions of one tower. */
@@ -127,17 +127,20 @@ export class Tower extends Handle {
   }
 
   /**
-   * Layers side by side, each at length 1 so that none drowns the others, then through the graph `join`. One clip. Of probabilities
-   * the square roots are such a vector: a class that is half as likely counts 0.7, and what resembles several classes lies between.
+   * Layers side by side, each at length 1 so that none drowns the others, and through the graph `join`, which reads them all or the
+   * classes alone. One clip. Of probabilities the square roots are such a vector: a class that is half as likely counts 0.7, and what
+   * resembles several classes lies between them.
    */
-  async #joined(layers: readonly Float32Array[], names: readonly string[], signal: Signal): Promise<ClipHeads> {
-    const classes = layers[names.indexOf(PROBABILITIES)]
-    const units = layers.map((layer) => (layer === classes ? layer.map(Math.sqrt) : toUnitLength(layer)))
-    const features = Float32Array.from(units.flatMap((layer) => [...layer])) // [F]
-    const feeds = { features: { dtype: 'float32', dims: [1, features.length], data: features } as const }
+  async #joined(outputs: readonly Float32Array[], names: readonly string[], signal: Signal): Promise<ClipHeads> {
+    const probabilities = outputs[names.indexOf(PROBABILITIES)]
+    const layers = outputs.map((output) => (output === probabilities ? output.map(Math.sqrt) : toUnitLength(output)))
+    const features = Float32Array.from(layers.flatMap((layer) => [...layer])) // [F]
+    const reads = (await this.#session('join')).inputs[0]!.name
+    const data = reads === 'classes' ? layers.at(-1)! : features
+    const feeds = { [reads]: { dtype: 'float32', dims: [1, data.length], data } as const }
     const heads = await this.runFrontEnd('join', feeds, 'head', signal)
     const embedding = toUnitLength(heads.slice())
-    return { heads, clips: 1, embedding, features, ...(classes ? { classes } : {}) }
+    return { heads, clips: 1, embedding, features, ...(probabilities ? { classes: probabilities } : {}) }
   }
 
   /** The outputs, copied. */
@@ -190,15 +193,15 @@ export function withoutAdapter(session: Session): Record<string, Feed> {
 }
 
 export class PictureEncoder extends Tower {
-  /** One picture, one clip. A small one is seen small, where the module has graphs for that: enlarging it shows nothing more. */
+  /** One picture, one clip. A tiny one is seen small, where the module has graphs for that: to enlarge it shows nothing more. */
   async encode(picture: Picture, signal?: AbortSignal): Promise<ClipHeads> {
     const { data, width, height } = picture
-    const { smallSize } = this.facts
-    if (smallSize === undefined || Math.min(width, height) >= smallSize)
+    const { small } = this.facts
+    if (!small || Math.min(width, height) >= small.below)
       return this.runEncoder('pixels', await this.#pixels(picture, signal), signal)
     const feeds = { picture: { dtype: 'uint8', dims: [height, width, 3], data } as const }
     const pixels = await this.runFrontEnd('smallFrontEnd', feeds, 'pixels', signal)
-    const dims = [1, 3, smallSize, smallSize]
+    const dims = [1, 3, small.size, small.size]
     return this.runEncoder('pixels', { dtype: 'float32', dims, data: pixels }, signal, 'smallEncode')
   }
 
@@ -318,6 +321,10 @@ type TowerClass<T extends Tower> = new (
   open: OpenGraph,
 ) => T
 
+function smallPictures({ config, graphs }: ModuleEntry): TowerFacts['small'] {
+  return Object.hasOwn(graphs, 'smallEncode') ? (config.small as TowerFacts['small']) : undefined
+}
+
 /** Opens the graphs of a module for one kind of tower. @param frontEnd whether it has a graph of that name */
 export const opener =
   <T extends Tower>(Kind: TowerClass<T>, frontEnd: boolean) =>
@@ -327,7 +334,7 @@ export const opener =
     try {
       const joint = pooledOutputs(encode).length ? undefined : configNumber(entry, 'joint')
       const others = new Map(frontEnd ? [['frontEnd', await open('frontEnd')]] : [])
-      return new Kind(engine, encode, others, { joint, smallSize: optionalNumber(entry, 'smallSize') }, open)
+      return new Kind(engine, encode, others, { joint, small: smallPictures(entry) }, open)
     } catch (error) {
       encode.dispose()
       throw error

@@ -4,6 +4,7 @@ import type { Source } from '../../checkpoint/sources/types.js'
 import type { QuantisationPlan } from '../../models/index.js'
 import type { Recipe } from '../recipes.js'
 import { KOKORO } from './kokoro.js'
+import { RESNET50, RESNET50_FILES } from './resnet50.js'
 import { MINILM_L6, TINYLLAMA_1_1B, whisperShape } from './shapes.js'
 
 const TINYLLAMA: Source = {
@@ -79,8 +80,26 @@ const SOUNDS: Source = {
   uris: ['bundled:weights/lite/sounds.safetensors'],
 }
 
-/** Of the joint space: that of the text encoder. */
+/** Its encoders end in the space of its texts (decision 5). */
 const SPACE = 'minilm-384'
+
+const PICTURES_JOIN: Source = {
+  name: 'pictures-join.safetensors',
+  sha256: '43599e96f626193a6bba483fdfd01a07f71da0923fe63e521280bf83ad758707',
+  bytes: 1_537_696,
+  licence: 'Apache-2.0 AND WordNet-3.0',
+  note: 'Made here: weights/lite/pictures-join.json.',
+  uris: ['bundled:weights/lite/pictures-join.safetensors'],
+}
+
+const IMAGENET_LABELS: Source = {
+  name: 'imagenet-labels.json',
+  sha256: 'a2ec0e0b5279def4ca2f0783d7dcb080a8caa080b6f6790973bebe834eabcd85',
+  bytes: 13_525,
+  licence: 'WordNet-3.0',
+  note: 'First names of the synsets of ImageNet, in the order of their offsets.',
+  uris: ['bundled:weights/lite/imagenet-labels.json'],
+}
 
 /**
  * In LLaMA, attn_v is the tensor that suffers most from 4 bit; ffn_down of the first layers and the head follow. With attn_v at
@@ -162,6 +181,26 @@ export const LITE: Recipe = {
       embedding: 'fp16',
       space: SPACE,
       tokenizer: { from: 'file', source: MINILM_TOKENIZER },
+    },
+    IMG: {
+      architecture: 'resnet',
+      title: 'ResNet-50',
+      weights: RESNET50_FILES,
+      shape: RESNET50,
+      config: { small: RESNET50.small },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      space: SPACE,
+      files: { labels: IMAGENET_LABELS },
+      graphs: {
+        join: {
+          architecture: 'join',
+          title: 'classes of ImageNet in the space of MiniLM',
+          weights: PICTURES_JOIN,
+          config: { reads: 'classes' },
+          shape: { in: RESNET50.classes, reads: 'classes', joint: MINILM_L6.width },
+          quantisation: { default: 'fp16' },
+        },
+      },
     },
     TTS: KOKORO,
   },

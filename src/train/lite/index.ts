@@ -2,6 +2,7 @@
 
 import { LETTER_TO_SOUND_TRAINING } from './letter-to-sound.js'
 import type { LiteTraining } from './module.js'
+import { PICTURES } from './pictures.js'
 import { PROJECTION_TRAINING } from './projection.js'
 import { SOUNDS } from './sounds.js'
 
@@ -10,6 +11,7 @@ export { type LiteModule, type LiteRecord, type LiteRequest, type LiteTraining, 
 /** Name of the file in `weights/lite` → its training, in the order in which they are made. */
 export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {
   'letter-to-sound': LETTER_TO_SOUND_TRAINING,
+  'pictures-join': PICTURES,
   sounds: SOUNDS,
   projection: PROJECTION_TRAINING,
 }
