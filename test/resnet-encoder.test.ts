@@ -1,7 +1,7 @@
 /** ResNet as the encoder of pictures: its classes, its middle layers for heads, and the joint space of an encoder of text. */
 
 import { createHash } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +10,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { liveHandles, randomSource } from '../src/core/index.js'
 import { buildFirmware, findRecipe, type ModuleRecipe, type Recipe } from '../src/firmware/index.js'
 import type { HeadAdapter } from '../src/runtime/class-head.js'
+import { featureLayers } from '../src/runtime/feature-layers.js'
+import { readHeadAdapter } from '../src/runtime/head-adapter.js'
 import { type Firmware, type Item, openFirmware } from '../src/runtime/index.js'
+import { trainAdapter } from '../src/train/index.js'
 
 const [SIZE, SMALL, CLASSES, JOINT] = [64, { below: 24, size: 32 }, 5, 32]
 const CLASS_NAMES = ['cat', 'dog', 'car', 'tree', 'boat']
@@ -188,6 +191,29 @@ describe('match and retrieve', () => {
     }
     const asked = firmware.ask({ task: 'match', items: [picture(4)], adapter: narrow })
     await expect(asked).rejects.toMatchObject({ code: 'SHAPE_MISMATCH' })
+  })
+})
+
+describe('training', () => {
+  test('a head reads the layers that were asked for, and no other', async () => {
+    const data = join(folder, 'data')
+    for (const [k, label] of ['a', 'b'].entries()) {
+      mkdirSync(join(data, label), { recursive: true })
+      for (let i = 0; i < 6; i++)
+        writeFileSync(join(data, label, `${i}.png`), await raw(20 * k + i, 40, 30, 3).png().toBuffer())
+    }
+    const { image, engine } = firmware
+    const train = (layers: readonly string[], out: string) =>
+      trainAdapter({ image, engine, data, out: join(folder, out), options: { layers, steps: 3, evalEvery: 1 } })
+    await train(['pooled/s3'], 'narrow')
+    const { layers } = (await readHeadAdapter(join(folder, 'narrow'))).adapter
+    const known = featureLayers(firmware.manifest.modules.IMG!)
+    expect(known.map(({ start, end }) => end - start)).toEqual(LAYERS)
+    const { start, end } = known.find(({ name }) => name === 'pooled/s3')!
+    const column = (c: number) => [0, 1].map((k) => Math.abs(layers[0]!.weight[k * FEATURES + c]!))
+    for (let c = 0; c < FEATURES; c++) if (c < start || c >= end) expect(column(c)).toEqual([0, 0])
+    expect(Math.max(...Array.from({ length: end - start }, (_, i) => Math.max(...column(start + i))))).toBeGreaterThan(0)
+    await expect(train(['pooled/s9'], 'none')).rejects.toMatchObject({ code: 'UNKNOWN_NAME' })
   })
 })
 

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { m4fmHome } from '../../dist/core/files.js'
-import { readHeadAdapter } from '../../dist/runtime/index.js'
+import { readHeadAdapter } from '../../dist/runtime/head-adapter.js'
 import { answers, classFiles, share, trainByCommand } from './pictures.mjs'
 
 /** Of a class. */

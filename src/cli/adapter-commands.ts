@@ -39,6 +39,7 @@ const RECIPE: readonly OptionSpec[] = [
   { flags: '--patience <n>', about: 'looks without a better loss after which training stops; 0 never (default 3)' },
   { flags: '--template <text>', about: 'prompt with {} where the text goes, or chat' },
   { flags: '--hidden <a,b,…>', about: 'head: widths of layers in front of its last (default none: a linear head)' },
+  { flags: '--layers <a,b,…>', about: 'head: layers of the encoder that it reads, e.g. pooled/s10 (default all)' },
   { flags: '--forward <form>', about: 'int8 (default, faster) or image: frozen products as the device runs them' },
   { flags: '--recompute', about: 'compute layers again on the way back: slower, with less memory' },
   { flags: '--dtype <type>', about: 'how tensors are stored: float32 (default) or float16' },

@@ -57,6 +57,7 @@ export function trainOptions(options: OptionValues): TrainOptions {
   const parts = commaOption(options, 'parts')
   const template = textOption(options, 'template')
   const hidden = commaOption(options, 'hidden')
+  const layers = commaOption(options, 'layers')
   const read = readOptions(options)
   return {
     ...(Object.fromEntries([...numbers, ...words, ...flags]) as TrainOptions),
@@ -64,6 +65,7 @@ export function trainOptions(options: OptionValues): TrainOptions {
     ...(parts ? { parts } : {}),
     ...(template === undefined ? {} : { template }),
     ...(hidden ? { hidden: hidden.map(Number) } : {}),
+    ...(layers ? { layers } : {}),
     ...(read ? { read } : {}),
   }
 }

@@ -174,9 +174,10 @@ export class Tower extends Handle {
 /** Output of an encoder that was trained on classes. */
 export const PROBABILITIES = 'probabilities'
 
+const pooledOutputs = (encode: Session): string[] => pooledNames(encode.outputs.map(({ name }) => name))
+
 /** Of an encoder that has no space of its own: means over places behind blocks in its middle, then its classes. */
-function pooledOutputs(encode: Session): string[] {
-  const names = encode.outputs.map(({ name }) => name)
+export function pooledNames(names: readonly string[]): string[] {
   const pooled = names.filter((name) => name.startsWith('pooled/'))
   return pooled.length && names.includes(PROBABILITIES) ? [...pooled, PROBABILITIES] : pooled
 }

@@ -55,6 +55,8 @@ export interface TrainOptions {
   readonly dtype?: 'float32' | 'float16'
   /** Heads: widths of layers between features and classes. Default none: a linear head, which small sets suit best. */
   readonly hidden?: readonly number[]
+  /** Heads: layers of the encoder that are read, e.g. `pooled/s10`. Default none named: all of them. */
+  readonly layers?: readonly string[]
   /** How the data file is read. */
   readonly read?: ReadOptions
 }
@@ -121,6 +123,7 @@ export function resolveOptions(
     recompute: given.recompute ?? false,
     dtype: given.dtype ?? 'float32',
     hidden: given.hidden ?? [],
+    layers: given.layers ?? [],
     read: given.read ?? {},
   }
 }

@@ -100,6 +100,7 @@ export async function openMediaCourse(
       train: sides.train,
       eval: sides.evaluation,
       hidden: options.hidden,
+      layers: options.layers,
       seed: options.seed,
       memory,
       onFinding: say,

@@ -29,6 +29,15 @@ export function scalingOf({ dims, data }: Pick<FeatureCache, 'dims' | 'data'>): 
   return { mean, inverse: deviations.map((deviation) => (deviation > least ? 1 / deviation : 0)) }
 }
 
+/** Only what lies within the spans is read: all else has the weight 0. */
+export function within(
+  { mean, inverse }: Scaling,
+  spans: readonly { readonly start: number; readonly end: number }[],
+): Scaling {
+  const isRead = (c: number) => spans.some(({ start, end }) => start <= c && c < end)
+  return { mean, inverse: inverse.map((factor, c) => (isRead(c) ? factor : 0)) }
+}
+
 export function scaled({ count, dims, data }: FeatureCache, { mean, inverse }: Scaling): FeatureCache {
   const width = dims.at(-1)!
   const out = new Float32Array(data.length)

@@ -1,9 +1,11 @@
 /** A head on features of pictures, sounds or motion, as the loop takes it (fit.ts). */
 
+import { unknownName } from '../../core/errors.js'
 import type { LongOperation } from '../../core/progress.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../../core/tensor.js'
 import type { Engine } from '../../engine/types.js'
 import { encodeModel, type Graph } from '../../graph/index.js'
+import { featureLayers } from '../../runtime/feature-layers.js'
 import type { Firmware } from '../../runtime/index.js'
 import type { DataSet } from '../data/index.js'
 import { type FeatureCache, featureBatch } from '../encoders/features.js'
@@ -13,7 +15,7 @@ import { IGNORED_LABEL } from '../losses/index.js'
 import { optimiserGraph, type StepKind, stepGraph } from '../step-graph.js'
 import { captionVectors } from './captions.js'
 import { type EmbeddedSet, type EmbedOptions, embedSamples, type FeatureMemory } from './features.js'
-import { foldScaling, type Scaling, scaled, scalingOf } from './standardise.js'
+import { foldScaling, type Scaling, scaled, scalingOf, within } from './standardise.js'
 import type { MediaSample, MediaTask } from './task.js'
 
 export interface MediaSubjectParts extends LongOperation {
@@ -25,6 +27,8 @@ export interface MediaSubjectParts extends LongOperation {
   readonly eval: DataSet
   /** Widths of layers between features and classes; none is a linear head. */
   readonly hidden: readonly number[]
+  /** Layers of the encoder that the head reads; none: all. */
+  readonly layers?: readonly string[]
   readonly seed: number
   readonly memory?: FeatureMemory
   readonly limitBytes?: number
@@ -53,7 +57,7 @@ export async function mediaSubject(parts: MediaSubjectParts): Promise<MediaSubje
   const { firmware, task, hidden, seed, onProgress: _, signal, engine } = parts
   const train = await embedSamples(firmware, parts.train, { ...embedOptions(parts), everyClass: true })
   const evaluation = await embedSamples(firmware, parts.eval, embedOptions(parts))
-  const scaling = scalingOf(train.features)
+  const scaling = readLayers(scalingOf(train.features), parts)
   const sides = { train: scaled(train.features, scaling), eval: scaled(evaluation.features, scaling) }
   const pairs =
     task.head === 'retrieval'
@@ -92,6 +96,22 @@ export async function mediaSubject(parts: MediaSubjectParts): Promise<MediaSubje
       engine.createSession({ bytes: await encodeModel(optimiserGraph('train.update', shapes)) }, SESSION),
     tensors: (parameters) => deviceTensors(head, parameters, scaling),
   }
+}
+
+/** @throws M4Error `UNKNOWN_NAME` for a layer that the encoder does not give */
+function readLayers(scaling: Scaling, { layers = [], firmware, task }: MediaSubjectParts): Scaling {
+  if (!layers.length) return scaling
+  const known = featureLayers(firmware.manifest.modules[task.module]!)
+  const spans = layers.map((layer) => {
+    const span = known.find(({ name }) => name === layer)
+    if (span) return span
+    throw unknownName(
+      'layer',
+      layer,
+      known.map(({ name }) => name),
+    )
+  })
+  return within(scaling, spans)
 }
 
 const embedOptions = ({ memory, limitBytes, onFinding, onProgress, signal }: MediaSubjectParts): EmbedOptions => ({
