@@ -7,7 +7,7 @@ import { m4fmHome } from '../dist/core/files.js'
 import { openEngine } from '../dist/engine/index.js'
 import { buildFirmware, findRecipe } from '../dist/firmware/index.js'
 import { openFirmware } from '../dist/runtime/index.js'
-import { CIFAR10_PROTOCOL, cifar10 } from './lib/pictures-cifar10.mjs'
+import { CIFAR10_ADAPTER_PROTOCOL, CIFAR10_PROTOCOL, cifar10, cifar10Adapter } from './lib/pictures-cifar10.mjs'
 import { GTSRB_PROTOCOL, gtsrb } from './lib/pictures-gtsrb.mjs'
 import { IMAGENET_PROTOCOL, imagenet } from './lib/pictures-imagenet.mjs'
 import { openResult } from './lib/results.mjs'
@@ -15,6 +15,7 @@ import { openResult } from './lib/results.mjs'
 const PARTS = Object.freeze({
   imagenet: { protocol: IMAGENET_PROTOCOL, run: imagenet },
   cifar10: { protocol: CIFAR10_PROTOCOL, run: cifar10 },
+  'cifar10-adapter': { protocol: CIFAR10_ADAPTER_PROTOCOL, run: cifar10Adapter },
   gtsrb: { protocol: GTSRB_PROTOCOL, run: gtsrb },
 })
 

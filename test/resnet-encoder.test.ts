@@ -200,7 +200,12 @@ describe('training', () => {
     for (const [k, label] of ['a', 'b'].entries()) {
       mkdirSync(join(data, label), { recursive: true })
       for (let i = 0; i < 6; i++)
-        writeFileSync(join(data, label, `${i}.png`), await raw(20 * k + i, 40, 30, 3).png().toBuffer())
+        writeFileSync(
+          join(data, label, `${i}.png`),
+          await raw(20 * k + i, 40, 30, 3)
+            .png()
+            .toBuffer(),
+        )
     }
     const { image, engine } = firmware
     const train = (layers: readonly string[], out: string) =>
@@ -212,7 +217,9 @@ describe('training', () => {
     const { start, end } = known.find(({ name }) => name === 'pooled/s3')!
     const column = (c: number) => [0, 1].map((k) => Math.abs(layers[0]!.weight[k * FEATURES + c]!))
     for (let c = 0; c < FEATURES; c++) if (c < start || c >= end) expect(column(c)).toEqual([0, 0])
-    expect(Math.max(...Array.from({ length: end - start }, (_, i) => Math.max(...column(start + i))))).toBeGreaterThan(0)
+    expect(Math.max(...Array.from({ length: end - start }, (_, i) => Math.max(...column(start + i))))).toBeGreaterThan(
+      0,
+    )
     await expect(train(['pooled/s9'], 'none')).rejects.toMatchObject({ code: 'UNKNOWN_NAME' })
   })
 })

@@ -47,6 +47,9 @@ async function crop(table, pictures, out) {
     })
     const path = join(out, facts.ClassId.padStart(5, '0'), `${basename(facts.Filename, '.ppm')}.png`)
     mkdirSync(dirname(path), { recursive: true })
-    writeFileSync(path, await encodePng({ data: Uint8Array.from(Buffer.concat(lines)), width: x2 - x1, height: y2 - y1 }))
+    writeFileSync(
+      path,
+      await encodePng({ data: Uint8Array.from(Buffer.concat(lines)), width: x2 - x1, height: y2 - y1 }),
+    )
   }
 }

@@ -41,7 +41,11 @@ export async function imagenet({ firmware, folder, data, save }) {
   const { results } = (await firmware.ask({ task: 'retrieve', items: queries, gallery, top: 5 })).output
   const found = (rank) => results.map((row, i) => row.slice(0, rank).some(({ index }) => index === i))
   data.textToPicture = { at1: share(found(1)), at5: share(found(5)) }
-  data.confidence = confidence(vectors, texts, files.map(({ place }) => place))
+  data.confidence = confidence(
+    vectors,
+    texts,
+    files.map(({ place }) => place),
+  )
   save()
 }
 

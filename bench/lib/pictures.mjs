@@ -38,7 +38,10 @@ export function share(flags) {
 /** `m4fm adapter train`, as anyone would. @returns folder of the package */
 export function trainByCommand(image, data, out, options) {
   const words = ['adapter', 'train', '--image', image, '--data', data, '--out', out, ...options]
-  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...words], { encoding: 'utf8', maxBuffer: 1 << 26 })
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...words], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  })
   if (status !== 0) throw new Error(`m4fm ${words.join(' ')}: ${stderr || stdout}`)
   return out
 }

@@ -217,7 +217,15 @@ async function buildModule(
       graphs: made.entries,
       files,
       parameters,
+<<<<<<< HEAD
       weightBytes: made.weightBytes,
+=======
+      // Graphs may share a blob: it counts once.
+      weightBytes: [...new Set(Object.values(made.entries).flatMap(({ data }) => data))].reduce(
+        (sum, blob) => sum + store.sizes.get(blob)!,
+        0,
+      ),
+>>>>>>> 8838881 (docs, bench: pictures of lite; a shared blob counts once)
       quantisation: choice.name,
     },
   }

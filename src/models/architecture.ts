@@ -224,9 +224,7 @@ const resnet: Architecture<ResnetConfig> = {
   graphs: (config, weights, { quantisation }) => ({
     frontEnd: () => resnetFrontEndGraph(config),
     encode: () => resnetGraph(config, weights, quantisation),
-    ...(config.small === undefined
-      ? {}
-      : smallResnet({ ...config, size: config.small.size }, weights, quantisation)),
+    ...(config.small === undefined ? {} : smallResnet({ ...config, size: config.small.size }, weights, quantisation)),
   }),
   runtimeConfig: (config) => ({ ...config }),
 }

@@ -66,7 +66,13 @@ export const PICTURES: LiteTraining = {
     const weight = new Float32Array(width * count) // [E, K]
     for (const [k, vector] of vectors.entries())
       for (let e = 0; e < width; e++) weight[e * count + k] = vector[e]! - centre[e]!
-    const found = vectors.filter((vector, k) => nearest(vector.map((x, e) => x - centre[e]!), names) === k).length
+    const found = vectors.filter(
+      (vector, k) =>
+        nearest(
+          vector.map((x, e) => x - centre[e]!),
+          names,
+        ) === k,
+    ).length
     return {
       tensors: {
         'join.weight': hostTensor('float32', [width, count], weight),
