@@ -19,6 +19,7 @@ export async function cifar10({ firmware, folder, data }) {
   const given = await answers(firmware, files, { task: 'match', labels })
   const right = given.map(({ matches: [{ label }] }, i) => label === files[i].label)
   data.zeroShot = share(right)
+  if (given[0].matches[0].confident === undefined) return
   const above = right.filter((_, i) => given[i].matches[0].confident)
   data.confident = { answered: above.length / right.length, ...(above.length ? { right: share(above) } : {}) }
 }
