@@ -205,7 +205,11 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
       },
       { flags: '--region <x,y,w,h>', about: 'keypoints: where in the picture to look, in dots' },
       { flags: '--question <text>', about: 'describe: default What is this?' },
-      { flags: '--rate <hz>', about: 'samples a second of motion; default: the first column is the time in s' },
+      {
+        flags: '--rate <hz>',
+        about:
+          'samples a second of motion; default: by the column time of a named header, else the first column is the time in s',
+      },
       { flags: '--mean', about: 'embed, similarity, match: take the mean over windows of a long text' },
       ...DECODING,
     ],

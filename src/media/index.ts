@@ -8,6 +8,7 @@ export {
   IMAGEBIND_SOUND_CLIPS,
   IMAGEBIND_VIDEO_CLIPS,
 } from './clips.js'
+export { requireGravity } from './gravity.js'
 export { type DecodeImageOptions, decodeImage, encodePng, MAX_PICTURE_DOTS, type Picture } from './image.js'
 export {
   IMAGEBIND_MOTION,

@@ -18,6 +18,7 @@ import {
   type MotionRecording,
   motionWindows,
   type Picture,
+  requireGravity,
   SPEECH_RATE_HZ,
 } from '../media/index.js'
 import { configNumber } from './module-config.js'
@@ -29,7 +30,7 @@ export interface ClipHeads {
   readonly clips: number
   /** What the post-processor makes of them: each clip at length 1, times the scale of the tower, then their mean. [E] */
   readonly embedding: Float32Array
-  /** What a head reads where the encoder gives its middle layers (`pooled/…`); else it reads `embedding`. [F] */
+  /** What a head reads where the encoder gives more (`pooled/…`, `features`); else it reads `embedding`. [F] */
   readonly features?: Float32Array
   /** Probabilities of the encoder's own classes, where its graph ends in them. */
   readonly classes?: Float32Array
@@ -51,6 +52,8 @@ interface TowerFacts {
   readonly joint: number | undefined
   /** Which pictures the graphs for tiny ones see, and at how many dots a side; undefined where there are none. */
   readonly small: { readonly below: number; readonly size: number } | undefined
+  /** Of the module. */
+  readonly config: ModuleEntry['config']
 }
 
 /** Sessions of one tower. */
@@ -122,8 +125,11 @@ export class Tower extends Handle {
     const feeds = { [name]: feed, ...withoutAdapter(session) }
     const pooled = pooledOutputs(session)
     if (pooled.length) return this.#joined(await this.#run(session, feeds, pooled, signal), pooled, signal)
-    const [heads, embedding] = await this.#run(session, feeds, ['head', 'embedding'], signal)
-    return { heads: heads!, clips: heads!.length / this.facts.joint!, embedding: embedding! }
+    const more = session.outputs.some((output) => output.name === FEATURES) ? [FEATURES] : []
+    const wanted = ['head', 'embedding', ...more]
+    const [heads, embedding, features] = await this.#run(session, feeds, wanted, signal)
+    const seen = { heads: heads!, clips: heads!.length / this.facts.joint!, embedding: embedding! }
+    return features ? { ...seen, features } : seen
   }
 
   /**
@@ -173,6 +179,8 @@ export class Tower extends Handle {
 
 /** Output of an encoder that was trained on classes. */
 export const PROBABILITIES = 'probabilities'
+/** What an encoder with a space of its own gives heads beside it. */
+const FEATURES = 'features'
 
 const pooledOutputs = (encode: Session): string[] => pooledNames(encode.outputs.map(({ name }) => name))
 
@@ -306,12 +314,20 @@ export class MotionEncoder extends Tower {
   /** Windows stand for clips. @throws M4Error `EMPTY_INPUT`, `MOTION_INVALID` */
   async encode(recording: MotionRecording, signal?: AbortSignal): Promise<ClipHeads> {
     const [, channels, windowSamples] = this.inputDims('motion') as [string, number, number]
-    const { windows } = motionWindows(recording, { ...IMAGEBIND_MOTION, channels, windowSamples })
+    const { sampleRateHz = IMAGEBIND_MOTION.sampleRateHz, gravity = false } = this.facts.config.stem as MotionFacts
+    const { windows } = motionWindows(recording, { sampleRateHz, channels, windowSamples })
+    if (gravity) requireGravity(recording)
     const felt: ClipHeads[] = []
     for (const data of windows)
       felt.push(await this.runEncoder('motion', { dtype: 'float32', dims: [1, channels, windowSamples], data }, signal))
     return joinClips(felt)
   }
+}
+
+/** Of the module's configuration: how its windows are cut, and whether it looks for gravity in them. */
+interface MotionFacts {
+  readonly sampleRateHz?: number
+  readonly gravity?: boolean
 }
 
 type TowerClass<T extends Tower> = new (
@@ -335,7 +351,7 @@ export const opener =
     try {
       const joint = pooledOutputs(encode).length ? undefined : configNumber(entry, 'joint')
       const others = new Map(frontEnd ? [['frontEnd', await open('frontEnd')]] : [])
-      return new Kind(engine, encode, others, { joint, small: smallPictures(entry) }, open)
+      return new Kind(engine, encode, others, { joint, small: smallPictures(entry), config: entry.config }, open)
     } catch (error) {
       encode.dispose()
       throw error

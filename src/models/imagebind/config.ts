@@ -4,6 +4,7 @@ import { M4Error } from '../../core/errors.js'
 import type { CheckpointFacts } from '../architecture.js'
 import { countLayers, dimsOf, numberFact } from '../facts.js'
 import { type ImageBindModality, imagebindLayout, TOWERS } from './modalities.js'
+import { FRAME_CHANNELS } from './motion-frame.js'
 
 export interface ImageBindConfig {
   readonly modality: ImageBindModality
@@ -36,6 +37,7 @@ export type ImageBindStem =
   /**
    * Windows of `kernel` samples of all channels, each `step` samples after the one before, in recordings of `samples`. Fewer windows
    * than positions are filled up with zeros: in MobileFM's fork `step` is a quarter of `kernel`, and 3 are missing.
+   * With `gravity` the stem reads more than was measured (`gravityFrame`), and heads read more than the class token.
    */
   | {
       readonly kind: 'windows'
@@ -43,6 +45,9 @@ export type ImageBindStem =
       readonly kernel: number
       readonly step: number
       readonly samples: number
+      /** Absent: as ImageBind, 400. */
+      readonly sampleRateHz?: number
+      readonly gravity?: true
     }
   | { readonly kind: 'tokens'; readonly vocabulary: number }
 
@@ -131,9 +136,19 @@ const STEMS: Readonly<Record<ImageBindModality, StemOf>> = Object.freeze({
     return { kind: 'patches', channels: dims('stem')[1]!, frames: 1, kernel, stride, height, width }
   },
   imu: (dims, positions, fact) => {
-    const kernel = dims('stem')[1]! / IMU_CHANNELS
+    const gravity = fact('gravity', 0) === 1 ? { gravity: true as const } : {}
+    const sampleRateHz = fact('sampleRateHz', 0)
+    const kernel = dims('stem')[1]! / stemChannels({ channels: IMU_CHANNELS, ...gravity })
     const step = fact('step', kernel)
-    return { kind: 'windows', channels: IMU_CHANNELS, kernel, step, samples: (positions - 1) * step }
+    return {
+      kind: 'windows',
+      channels: IMU_CHANNELS,
+      kernel,
+      step,
+      samples: (positions - 1) * step,
+      ...(sampleRateHz ? { sampleRateHz } : {}),
+      ...gravity,
+    }
   },
 })
 
@@ -156,6 +171,10 @@ export function missingWindows({ kernel, step, samples }: WindowStem, positions:
     { hint: `Give ${(positions - 1) * step} samples.` },
   )
 }
+
+/** What the filters of the stem see. */
+export const stemChannels = ({ channels, gravity }: Pick<WindowStem, 'channels' | 'gravity'>): number =>
+  channels + (gravity ? FRAME_CHANNELS : 0)
 
 export type WindowStem = Extract<ImageBindStem, { kind: 'windows' }>
 

@@ -36,6 +36,7 @@ const MASKED = -1e9
  *            head [B·Q, E]: the same before any of that
  *            token [B·Q, C]: what the head reads, for heads of one's own (`imagebindHeadGraph`)
  *            patches [B·Q, P, C] of pictures: the other tokens behind the head's norm, row by row, for boxes, points and masks
+ *            features [B, C + S]: motion with `gravity` only: the token behind its norm, and statistics of the window
  */
 export function imagebindGraph(
   config: ImageBindConfig,
@@ -68,6 +69,7 @@ export function imagebindGraph(
   if (modality === 'vision') g.output('patches', behindClass(g, all))
   const head = dense(ctx, g, normed, 'head', 'head')
   g.output('head', head)
+  if (stem.statistics) g.output('features', g.op('Concat', [normed, stem.statistics], { axis: 1 }, 'features'))
   const scale = scaled ? g.float32(cutScale(config, need(weights, 'logScale'))) : undefined
   g.output('embedding', joint(g, head, { scale, ...(clips ? { items: stem.input } : {}) }))
   return g.build()

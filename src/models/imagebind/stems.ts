@@ -5,8 +5,9 @@ import { type EmbeddingKind, embeddingTable } from '../embedding.js'
 import { vector } from '../linear.js'
 import { type EmitContext, layerNorm, need } from '../transformer.js'
 import type { WeightTensor } from '../weights.js'
-import { type ImageBindConfig, missingWindows, patchCount, type WindowStem } from './config.js'
+import { type ImageBindConfig, missingWindows, patchCount, stemChannels, type WindowStem } from './config.js'
 import { TOWERS } from './modalities.js'
+import { gravityFrame, motionStatistics } from './motion-frame.js'
 
 export interface Tokens {
   /** [N, T, C] */
@@ -15,6 +16,8 @@ export interface Tokens {
   readonly input: Value
   /** Text only: ids int64 [B, T]. */
   readonly ids?: Value
+  /** Motion with `gravity` only: what heads read beside the class token. [B, S] */
+  readonly statistics?: Value
 }
 
 /**
@@ -33,7 +36,7 @@ export function stemTokens(
 ): Tokens {
   const { stem } = config
   if (stem.kind === 'tokens') return textTokens(ctx, g, embedding)
-  const { input, patches } =
+  const { input, patches, statistics } =
     stem.kind === 'patches' ? picturePatches(ctx, g, config, stem) : motionWindows(ctx, g, config, stem)
   const normed = ctx.weights.has('stem/norm')
     ? layerNorm(stemContext, g.scope('stem'), patches, 'stem/norm', 'norm')
@@ -43,12 +46,19 @@ export function stemTokens(
   const cls = g.op('Expand', [vector(g, need(ctx.weights, 'cls'), 'cls/weight'), one], {}, 'cls') // [N, 1, C]
   const all = g.op('Concat', [cls, normed], { axis: 1 }, 'patchesAndCls')
   const positions = vector(g, need(ctx.weights, 'positions'), 'positions')
-  return { input, tokens: g.op('Add', [all, positions], {}, 'tokens') }
+  const tokens = g.op('Add', [all, positions], {}, 'tokens')
+  return { input, tokens, ...(statistics ? { statistics } : {}) }
 }
 
 type Stem<K extends ImageBindConfig['stem']['kind']> = Extract<ImageBindConfig['stem'], { kind: K }>
 
-function picturePatches(ctx: EmitContext, g: GraphBuilder, config: ImageBindConfig, stem: Stem<'patches'>) {
+interface Patches {
+  readonly input: Value
+  readonly patches: Value // [N, P, C]
+  readonly statistics?: Value
+}
+
+function picturePatches(ctx: EmitContext, g: GraphBuilder, config: ImageBindConfig, stem: Stem<'patches'>): Patches {
   const { channels, frames, kernel, stride, height, width } = stem
   const { clips } = TOWERS[config.modality]
   // A picture is two equal frames: one is repeated, two stay as they are.
@@ -75,14 +85,16 @@ function picturePatches(ctx: EmitContext, g: GraphBuilder, config: ImageBindConf
 }
 
 /** `unfold` and a matrix are one convolution in time. Windows of zeros behind them become the bias of the norm that follows. */
-function motionWindows(ctx: EmitContext, g: GraphBuilder, config: ImageBindConfig, stem: WindowStem) {
-  const { channels, kernel, step, samples } = stem
+function motionWindows(ctx: EmitContext, g: GraphBuilder, config: ImageBindConfig, stem: WindowStem): Patches {
+  const { channels, kernel, step, samples, gravity } = stem
   const missing = missingWindows(stem, config.positions)
   const input = g.input('motion', 'float32', ['B', channels, samples])
-  const filters = reshaped(need(ctx.weights, 'stem'), [config.width, channels, kernel])
-  const conv = g.op('Conv', [input, vector(g, filters, 'stem/weight')], { strides: [step] }, 'stem/conv') // [B, C, P]
+  const seen = gravity ? gravityFrame(g.scope('frame'), input) : input
+  const filters = reshaped(need(ctx.weights, 'stem'), [config.width, stemChannels(stem), kernel])
+  const conv = g.op('Conv', [seen, vector(g, filters, 'stem/weight')], { strides: [step] }, 'stem/conv') // [B, C, P]
   const filled = missing ? g.op('Pad', [conv, g.int64([0, 0, 0, 0, 0, missing])], {}, 'stem/filled') : conv
-  return { input, patches: g.op('Transpose', [filled], { perm: [0, 2, 1] }, 'stem/windows') } // [B, P, C]
+  const patches = g.op('Transpose', [filled], { perm: [0, 2, 1] }, 'stem/windows') // [B, P, C]
+  return { input, patches, ...(gravity ? { statistics: motionStatistics(g.scope('frame'), seen) } : {}) }
 }
 
 function textTokens(ctx: EmitContext, g: GraphBuilder, embedding: EmbeddingKind): Tokens {

@@ -5,7 +5,7 @@ import { M4Error, unknownName } from '../../core/errors.js'
 import { randomWeights } from '../random-weights.js'
 import { stackShapes } from '../transformer.js'
 import { resolveWeights, type Weights, type WeightTensor } from '../weights.js'
-import type { ImageBindConfig, ImageBindStem } from './config.js'
+import { type ImageBindConfig, type ImageBindStem, stemChannels } from './config.js'
 import { imagebindLayout } from './modalities.js'
 import { interpolatePositions } from './positions.js'
 
@@ -27,7 +27,7 @@ export function imagebindShapes(config: ImageBindConfig): Record<string, readonl
 
 function stemShapes(stem: ImageBindStem, width: number): Record<string, readonly number[]> {
   if (stem.kind === 'tokens') return { embed: [stem.vocabulary, width] }
-  if (stem.kind === 'windows') return { stem: [width, stem.channels * stem.kernel] }
+  if (stem.kind === 'windows') return { stem: [width, stemChannels(stem) * stem.kernel] }
   const { channels, frames, kernel } = stem
   return { stem: frames > 1 ? [width, channels, frames, kernel, kernel] : [width, channels, kernel, kernel] }
 }

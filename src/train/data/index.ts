@@ -4,7 +4,7 @@ export { type Batch, type BatchCursor, type BatchOptions, batches, FIRST_BATCH }
 export { checkSplits } from './check-splits.js'
 export { type FewShotOptions, fewShot } from './few-shot.js'
 export { assertUsable, FINDINGS, type Finding, type FindingCode, type Severity } from './findings.js'
-export { readMotionSamples } from './motion.js'
+export { motionRecording, readMotionSamples } from './motion.js'
 export { openDataSet } from './open.js'
 export * from './samples.js'
 export { type SplitOptions, type Splits, splitDataSet } from './split.js'

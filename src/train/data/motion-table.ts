@@ -1,6 +1,7 @@
 /** One table of measurements → numbers, and the stretches of it that are whole recordings of one activity. */
 
 import { adviceError } from '../../core/advice.js'
+import type { MotionRecording } from '../../media/motion.js'
 import type { FindingList } from './findings.js'
 import { guessTimeUnit, NAME_CHANNELS, secondsOf } from './motion-columns.js'
 import { type OpenOptions, TIME_UNITS, type TimeUnit } from './samples.js'
@@ -11,6 +12,8 @@ export interface MotionTable {
   readonly channels: readonly Float64Array[]
   /** From the first measurement on, s. [N] */
   readonly timesS?: Float64Array
+  /** Where the clock tells of the bursts in which measurements came, not of them: their rate, for they are evenly spaced. */
+  readonly burstRateHz?: number
   readonly labels?: readonly string[]
   readonly subjects?: readonly string[]
   /** Row of the file that each measurement stands in. [N] */
@@ -55,9 +58,12 @@ export function motionTable(
   const used = new Set([...channels, time?.column, label, subject])
   const extra = start.names.filter((_, i) => !used.has(i))
   if (extra.length) findings.add('extra-columns', `${name}: not read: ${extra.join(', ')}.`, { file: name })
+  const timesS = time && timesInS(path, name, times, time.unit ?? options.timeUnit, findings)
+  const burstRateHz = timesS && burstRate(timesS)
   return {
     channels: values.map((channel) => Float64Array.from(channel)),
-    ...(time ? { timesS: timesInS(path, name, times, time.unit ?? options.timeUnit, findings) } : {}),
+    ...(timesS ? { timesS } : {}),
+    ...(burstRateHz ? { burstRateHz } : {}),
     ...(label === undefined ? {} : { labels }),
     ...(subject === undefined ? {} : { subjects }),
     rows,
@@ -86,6 +92,25 @@ function timesInS(
   const first = times.find(Number.isFinite) ?? 0
   // The difference first: a clock since 1970 has no digits left for parts of a second in ns.
   return Float64Array.from(times, (time) => secondsOf(time - first, unit ?? 's'))
+}
+
+/** From this share of repeated times on, a clock comes in bursts; a few repeats may be slips of a good one. */
+const REPEATS_OF_BURSTS = 0.02
+/** Fewer measurements say too little of a clock. */
+const LEAST_OF_BURSTS = 50
+
+/** Measurements a second over all but the pauses, where many have the time of the one before. */
+function burstRate(timesS: Float64Array): number | undefined {
+  let [repeats, steps, seconds] = [0, 0, 0]
+  for (let i = 1; i < timesS.length; i++) {
+    const step = timesS[i]! - timesS[i - 1]!
+    if (!(step >= 0 && step <= MAX_GAP_S)) continue
+    if (step === 0) repeats++
+    steps++
+    seconds += step
+  }
+  const inBursts = timesS.length >= LEAST_OF_BURSTS && repeats >= REPEATS_OF_BURSTS * steps && seconds > 0
+  return inBursts ? steps / seconds : undefined
 }
 
 export interface Stretch {
@@ -152,7 +177,11 @@ export function stretches(
   if (repeats)
     findings.add(
       'time-repeats',
-      `${name}: ${repeats} measurements have the time of the one before; they are averaged.`,
+      `${name}: ${repeats} measurements have the time of the one before; ${
+        table.burstRateHz
+          ? `the clock comes in bursts, so they are read as evenly spaced, ${table.burstRateHz.toFixed(1)} a second`
+          : 'they are averaged'
+      }.`,
       {
         file: name,
       },
@@ -160,11 +189,19 @@ export function stretches(
   return found
 }
 
-/**
- * Measurements [start, end) with one value a time: those of equal times, which a clock of milliseconds makes of bursts, are
- * averaged, since no line can be drawn through them.
- */
-export function mergeEqualTimes(
+/** Measurements [start, end) of a table with times. */
+export function timedRecording(
+  table: MotionTable & { readonly timesS: Float64Array },
+  start: number,
+  end: number,
+): MotionRecording {
+  const { channels, burstRateHz } = table
+  if (burstRateHz === undefined) return mergeEqualTimes(table, start, end)
+  return { channels: channels.map((values) => values.subarray(start, end)), sampleRateHz: burstRateHz }
+}
+
+/** One value a time: measurements of equal times are averaged, since no line can be drawn through them. */
+function mergeEqualTimes(
   { channels, timesS }: MotionTable & { readonly timesS: Float64Array },
   start: number,
   end: number,

@@ -8,9 +8,10 @@ import type { MotionRecording } from '../../media/motion.js'
 import { findingList } from './findings.js'
 import { pathFacts } from './folder-labels.js'
 import { TABLE_NAME } from './media-files.js'
-import { type MotionTable, mergeEqualTimes, motionTable, stretches } from './motion-table.js'
+import { type MotionTable, motionTable, stretches, timedRecording } from './motion-table.js'
 import type { Reader, Reading, Source } from './reader.js'
-import type { DataFile, DataSet, MotionLabelSample } from './samples.js'
+import type { DataFile, DataSet, MotionLabelSample, ReadOptions } from './samples.js'
+import { startOfTable } from './table.js'
 import { readTextFile, type TextFile } from './text-file.js'
 
 /**
@@ -74,7 +75,7 @@ function tablesOf(source: Source): readonly TableFile[] {
 
 /**
  * The numbers of motion samples, in the order asked for, channels as in `options.channels`. Each file is read once a call.
- * Measurements of one and the same time are averaged.
+ * Measurements of one and the same time are averaged, or, where the clock comes in bursts, taken as evenly spaced.
  * @param indices of `dataSet.samples`; default all
  * @throws M4Error `INVALID_REQUEST` for samples of another kind, or recordings with neither times nor a sample rate
  */
@@ -106,10 +107,18 @@ function motionSample(dataSet: DataSet, index: number): MotionLabelSample {
   })
 }
 
-function recordingOf(dataSet: DataSet, table: MotionTable, { start, end, path }: MotionLabelSample): MotionRecording {
+const recordingOf = (dataSet: DataSet, table: MotionTable, { start, end, path }: MotionLabelSample): MotionRecording =>
+  tableRecording(table, start, end, path, dataSet.options)
+
+function tableRecording(
+  table: MotionTable,
+  start: number,
+  end: number,
+  path: string,
+  { sampleRateHz }: ReadOptions,
+): MotionRecording {
   const { channels, timesS } = table
-  if (timesS) return mergeEqualTimes({ ...table, timesS }, start, end)
-  const { sampleRateHz } = dataSet.options
+  if (timesS && sampleRateHz === undefined) return timedRecording({ ...table, timesS }, start, end)
   if (sampleRateHz === undefined)
     throw adviceError(
       'INVALID_REQUEST',
@@ -118,4 +127,14 @@ function recordingOf(dataSet: DataSet, table: MotionTable, { start, end, path }:
       { path },
     )
   return { channels: channels.map((channel) => channel.subarray(start, end)), sampleRateHz }
+}
+
+/**
+ * All of a table with a header as one recording, whatever its labels say; undefined for a table that does not name its channels.
+ * @throws M4Error `FORMAT_INVALID`, `INVALID_REQUEST` with neither times nor a sample rate
+ */
+export function motionRecording(path: string, text: string, options: ReadOptions = {}): MotionRecording | undefined {
+  if (!startOfTable(path, text, options)?.motion) return undefined
+  const table = motionTable(path, path, text, options, findingList())
+  return tableRecording(table, 0, table.rows.length, path, options)
 }

@@ -201,7 +201,7 @@ export interface ReadOptions {
   readonly mediaFolder?: string
   /** Motion: names of the columns to read, in the order of the model's channels. Default: acceleration, then rotation. */
   readonly channels?: readonly string[]
-  /** Motion without a time column. */
+  /** Motion without a time column, or with one that is not believed. */
   readonly sampleRateHz?: number
   /** Motion: of the time column. Default: told by its name or its steps. */
   readonly timeUnit?: TimeUnit

@@ -2,6 +2,7 @@
 
 import { LETTER_TO_SOUND_TRAINING } from './letter-to-sound.js'
 import type { LiteTraining } from './module.js'
+import { motionTraining } from './motion/motion.js'
 import { PICTURES } from './pictures.js'
 import { PROJECTION_TRAINING } from './projection.js'
 import { SOUNDS } from './sounds.js'
@@ -13,5 +14,6 @@ export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {
   'letter-to-sound': LETTER_TO_SOUND_TRAINING,
   'pictures-join': PICTURES,
   sounds: SOUNDS,
+  motion: motionTraining,
   projection: PROJECTION_TRAINING,
 }
