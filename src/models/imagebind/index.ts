@@ -3,6 +3,7 @@
 export * from './architecture.js'
 export * from './config.js'
 export * from './encoder.js'
+export * from './lite-motion.js'
 export * from './modalities.js'
 export { gravityFrame, motionStatistics, statisticsWidth } from './motion-frame.js'
 export * from './positions.js'

@@ -1,5 +1,6 @@
 /** Windows as another person, device or pocket might have given them; and what is no activity at all. */
 
+import { normalSource, randomSource } from '../../../core/random.js'
 import { type HarWindow, labelShares, SAMPLE_RATE_HZ, WINDOW_SAMPLES } from './recordings.js'
 
 export interface MotionGrid {
@@ -12,6 +13,8 @@ export interface Chance {
   readonly uniform: () => number
   readonly normal: () => number
 }
+
+export const chanceOf = (seed: number): Chance => ({ uniform: randomSource(seed), normal: normalSource(seed + 1) })
 
 type Matrix = readonly (readonly [number, number, number])[]
 
@@ -41,6 +44,13 @@ export const plainSample = (window: HarWindow, grid: MotionGrid): MotionSample =
   motion: resampled(window, grid, (n) => window.start + n),
   shares: labelShares(window.recording.labels.subarray(window.start, window.start + WINDOW_SAMPLES)),
 })
+
+/** The same, with the device held in any other way. */
+export function turnedSample(window: HarWindow, grid: MotionGrid, chance: Chance): MotionSample {
+  const sample = plainSample(window, grid)
+  rotate(sample.motion, anyRotation(chance))
+  return sample
+}
 
 export function augmentedSample(window: HarWindow, grid: MotionGrid, chance: Chance): MotionSample {
   const { recording } = window

@@ -6,53 +6,31 @@
  */
 
 import { M4Error } from '../../../core/errors.js'
-import { normalSource, randomSource } from '../../../core/random.js'
 import { type HostTensor, hostTensor } from '../../../core/tensor.js'
 import type { Engine } from '../../../engine/types.js'
 import { encodeModel } from '../../../graph/index.js'
-import { type ImageBindConfig, imagebindRandom, type WeightTensor } from '../../../models/index.js'
+import {
+  type ImageBindConfig,
+  imagebindRandom,
+  LITE_MOTION_RATE_HZ,
+  LITE_MOTION_SAMPLES,
+  type WeightTensor,
+} from '../../../models/index.js'
 import { encoderFeatures, imagebindTrainingGraph } from '../../encoders/index.js'
 import type { FitSubject } from '../../fit.js'
 import { trainable, withTrained } from '../../full.js'
 import { learnedScale, softCrossEntropy, unitLength } from '../../losses/index.js'
 import { type ParameterShape, type Program, stepGraph } from '../../step-graph.js'
-import { augmentedSample, type Chance, type MotionSample, plainSample, strangeSample } from './augment.js'
+import { augmentedSample, chanceOf, type MotionSample, plainSample, strangeSample } from './augment.js'
 import { anyWording } from './prompts.js'
 import type { HarWindow } from './recordings.js'
 
-const SPACE_WIDTH = 384
-/** A second less a hair: 100 samples at 102.4 Hz, or 50 at 50 Hz, hold it whole. */
-const SAMPLES = 48
-const SAMPLE_RATE_HZ = 50
-export const GRID = { sampleRateHz: SAMPLE_RATE_HZ, samples: SAMPLES }
-
-/** 344,256 parameters. */
-export const LITE_MOTION: ImageBindConfig = {
-  modality: 'imu',
-  width: 96,
-  heads: 4,
-  layers: 4,
-  feedForward: 192,
-  joint: SPACE_WIDTH,
-  positions: 1 + SAMPLES / 2,
-  maxScale: 100,
-  normEpsilon: 1e-6,
-  stemNormEpsilon: 1e-5,
-  stem: {
-    kind: 'windows',
-    channels: 6,
-    kernel: 4,
-    step: 2,
-    samples: SAMPLES,
-    sampleRateHz: SAMPLE_RATE_HZ,
-    gravity: true,
-  },
-}
+export const GRID = { sampleRateHz: LITE_MOTION_RATE_HZ, samples: LITE_MOTION_SAMPLES }
 
 /** Of each batch: windows of no activity. */
 const STRANGE = 6
 const LOG_SCALE = 'logScale'
-const FIRST_SCALE = 10
+const FIRST_SCALE = 20
 
 export interface MotionTower {
   readonly config: ImageBindConfig
@@ -139,7 +117,7 @@ export function motionSubject(engine: Engine, tower: MotionTower, sides: MotionS
 
 function batches({ train, evaluation, words, seed }: MotionSides): FitSubject['batch'] {
   const activities = words.plain.length
-  const chance: Chance = { uniform: randomSource(seed + 1), normal: normalSource(seed + 2) }
+  const chance = chanceOf(seed)
   return (side, indices) => {
     const samples =
       side === 'train'
@@ -157,10 +135,10 @@ function feedsOf(samples: readonly MotionSample[], texts: readonly Float32Array[
   const count = samples.length
   return {
     motion: stacked(
-      [count, 6, SAMPLES],
+      [count, 6, GRID.samples],
       samples.map(({ motion }) => motion),
     ),
-    texts: stacked([texts.length, SPACE_WIDTH], texts),
+    texts: stacked([texts.length, texts[0]!.length], texts),
     shares: stacked(
       [count, texts.length],
       samples.map(({ shares }) => shares.map((share) => share / count)),
