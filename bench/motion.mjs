@@ -20,7 +20,7 @@ import { readHeadAdapter, usableHead } from '../dist/runtime/head-adapter.js'
 import { openFirmware } from '../dist/runtime/index.js'
 import { writeMotionReport } from './lib/motion-report.mjs'
 import { augmentations, windowsOf } from './lib/motion-sets.mjs'
-import { writeResult } from './lib/results.mjs'
+import { openResult } from './lib/results.mjs'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const { values } = parseArgs({
@@ -79,9 +79,13 @@ function scores(matches, labels, windows = test) {
   }
 }
 
-const rows = {}
+const { data, save } = openResult('motion', { seed, labels: LABELS, template: TEMPLATE, otherLabels: OTHER_LABELS })
+data.rows ??= {}
+const { rows } = data
 const measure = async (name, request, labels, windows = test) => {
+  if (rows[name]) return
   rows[name] = scores(await answers(windows, request), labels, windows)
+  save()
   console.log(name, JSON.stringify(rows[name]))
 }
 await measure('by the words', { labels: LABELS }, LABELS)
@@ -102,6 +106,7 @@ for (const [i, { label, subject, motion }] of train.entries()) {
 }
 const adapters = { 'linear head': [] }
 for (const [name, options] of Object.entries(adapters)) {
+  if (rows[name]) continue
   const out = join(values.work, name.replaceAll(' ', '-'))
   rmSync(out, { recursive: true, force: true })
   const command = [
@@ -115,6 +120,7 @@ for (const [name, options] of Object.entries(adapters)) {
     image,
     '--seed',
     values.seed,
+    '--fresh',
     ...options,
   ]
   const pattern = '^(?<label>[A-Z_]+)/(?<subject>s[0-9]+)_'
@@ -131,8 +137,8 @@ for (const [name, options] of Object.entries(adapters)) {
 }
 
 const counts = NAMES.map((name, k) => [name, truth.filter((label) => label === k).length])
-const result = { seed, devices, counts: Object.fromEntries(counts), confidence: IMU.confidence, rows }
-writeResult('motion', result)
+Object.assign(data, { devices, counts: Object.fromEntries(counts), confidence: IMU.confidence })
+save(true)
 writeMotionReport()
 firmware.dispose()
 process.exit(0)

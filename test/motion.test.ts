@@ -1,6 +1,6 @@
 /** Motion in the frame of gravity: the graph against plain arithmetic, rotations that change nothing, and answers that can abstain. */
 
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -118,6 +118,51 @@ describe('the frame of gravity', () => {
   })
 })
 
+describe('the motion of lite', () => {
+  const { IMU, TXT } = findRecipe('lite').modules
+
+  test('the recipe says what its record says', async () => {
+    const record = JSON.parse(await readFile(new URL('../weights/lite/motion.json', import.meta.url), 'utf8'))
+    const { sha256, bytes, metrics } = record
+    expect(IMU!.weights).toMatchObject({ sha256, bytes })
+    expect(IMU!.logitScale).toBeCloseTo(metrics.logitScale.value, 2)
+    expect(IMU!.confidence!.threshold).toBeCloseTo(metrics['confidence threshold'].value, 3)
+    expect(IMU!.space).toBe(TXT!.space)
+    expect(metrics.accuracy.value).toBeGreaterThan(0.75)
+  })
+
+  test('builds from the tree alone, and tells a device at rest from one that walks', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'm4-lite-motion-'))
+    try {
+      const recipe = { ...findRecipe('lite'), modules: { IMU: IMU! } }
+      const { path } = await buildFirmware(recipe, { out: join(folder, 'image'), home: folder, offline: true })
+      using firmware = await openFirmware(path)
+      const next = normalSource(3)
+      const rest = walk().map((_, c) =>
+        Float32Array.from({ length: SAMPLES }, () => [0, 9.7, 1, 0, 0, 0][c]! + 0.03 * next()),
+      )
+      const items = [walk(), rotated(walk(), 0.2, 0.1), rest].map((channels) => ({ motion: motionOf(channels) }))
+      const [a, b, c] = (await firmware.ask({ task: 'embed', items })).output.embeddings as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ]
+      const cosine = (one: Float32Array, other: Float32Array) =>
+        one.reduce((sum, value, i) => sum + value * other[i]!, 0)
+      expect(a).toHaveLength(384)
+      expect(cosine(a, b)).toBeGreaterThan(0.9)
+      expect(cosine(a, c)).toBeLessThan(0.6)
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  })
+})
+
+const motionOf = (channels: readonly Float32Array[], rateHz = 50): Motion => ({
+  rows: Array.from(channels[0]!, (_, n) => channels.map((channel) => channel[n]!)),
+  sampleRateHz: rateHz,
+})
+
 describe('an image that feels motion', () => {
   let folder: string
   const firmwares: Firmware[] = []
@@ -164,10 +209,6 @@ describe('an image that feels motion', () => {
     firmwares.push(firmware)
     return firmware
   }
-  const motionOf = (channels: readonly Float32Array[], rateHz = 50): Motion => ({
-    rows: Array.from(channels[0]!, (_, n) => channels.map((channel) => channel[n]!)),
-    sampleRateHz: rateHz,
-  })
   const match = async (firmware: Firmware, motion: Motion) =>
     (await firmware.ask({ task: 'match', items: [{ motion }], labels: ['sitting', 'walking', 'turning'] })).output
       .matches[0]!

@@ -8,7 +8,7 @@ const OUT = fileURLToPath(new URL('../results/motion.md', import.meta.url))
 const percent = (value) => (value === undefined ? '—' : value.toFixed(1))
 
 export function writeMotionReport() {
-  const { name, date, commit, machine, data } = latestResults().get('motion')
+  const { name, date, commit, machine, protocol, data } = latestResults().get('motion')
   const rows = Object.entries(data.rows).map(
     ([what, row]) =>
       `| ${what} | ${percent(row.accuracy)} ± ${percent(row.standardError)} | ${percent(row.macroF1)} | ${row.n} | ${percent(row.confidentShare)} | ${percent(row.confidentAccuracy)} |`,
@@ -16,7 +16,7 @@ export function writeMotionReport() {
   const counts = Object.entries(data.counts).map(([label, count]) => `${label} ${count}`)
   const text = `# Motion in the space of texts
 
-${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; ${date}, commit ${commit}; \`node bench/motion.mjs\`, seed ${data.seed}; numbers in ${name}.
+${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; ${date}, commit ${commit}; \`node bench/motion.mjs\`, seed ${protocol.seed}; numbers in ${name}.
 Data: sp-sw-har, recordings of ${data.devices.map((device) => ({ sp: 'the phone', sw: 'the watch' })[device]).join(' and ')}${data.devices.includes('sw') ? '' : ' (those of the watch are not at hand, so nothing is said of it)'}; windows of 100 samples, 0.98 s, every 50, labels by majority;
 subjects s04, s08, s12, s16 and s20, of whom neither the encoder nor the heads saw anything: ${counts.join(', ')}.
 Through the runtime of an image with the modules TXT and IMU of \`lite\`. ± is one standard error over windows; windows overlap by half

@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { motionWindows } from '../../media/motion.js'
-import { readMotionSamples } from './motion.js'
+import { motionRecording, readMotionSamples } from './motion.js'
 import { findMotion, guessTimeUnit } from './motion-columns.js'
 import { openDataSet } from './open.js'
 import { codesOf, findingOf, type Scratch, scratchFolder } from './testing/scratch.js'
@@ -100,6 +100,25 @@ describe('motion', () => {
       { start: 3, end: 5, label: 'a' },
       { start: 0, end: 2, label: 'b' },
     ])
+  })
+
+  test('a clock that comes in bursts: evenly spaced, for training and as one recording', async () => {
+    // 100 a second, delivered five at a time, of which two have one time.
+    const burst = (i: number) => Math.floor(i / 5) * 0.05 + [0, 0, 0.001, 0.002, 0.003][i % 5]!
+    const lines = Array.from({ length: 101 }, (_, i) => row(i, i < 60 ? 'walk' : 'sit', 'p1', burst(i)))
+    const text = [HEADER, ...lines].join('\n')
+    const set = await openDataSet(scratch.write({ 'm.csv': text }))
+    expect(findingOf(set.findings, 'time-repeats').message).toMatch(/evenly spaced, 100\.0 a second/)
+    const [walk] = await readMotionSamples(set, [0])
+    expect(walk).not.toHaveProperty('timesS')
+    expect(walk!.sampleRateHz).toBeCloseTo(100, 6)
+    expect(walk!.channels[1]).toHaveLength(60)
+    const whole = motionRecording('m.csv', text)!
+    expect(whole.channels[0]).toHaveLength(101)
+    expect(whole.sampleRateHz).toBeCloseTo(100, 6)
+    expect(motionRecording('m.csv', text, { sampleRateHz: 50 })!.sampleRateHz).toBe(50)
+    expect(motionRecording('m.csv', '0.1,1,2,3,4,5,6\n0.2,1,2,3,4,5,6\n')).toBeUndefined()
+    expect(() => motionRecording('m.csv', 'ax,ay,az\n1,2,3\n')).toThrow(/no column of times/)
   })
 
   test('pauses and falling times cut; equal times are averaged', async () => {
