@@ -108,7 +108,7 @@ describe('motion', () => {
     const lines = Array.from({ length: 101 }, (_, i) => row(i, i < 60 ? 'walk' : 'sit', 'p1', burst(i)))
     const text = [HEADER, ...lines].join('\n')
     const set = await openDataSet(scratch.write({ 'm.csv': text }))
-    expect(findingOf(set.findings, 'time-repeats').message).toMatch(/evenly spaced, 100\.0 a second/)
+    expect(findingOf(set.findings, 'time-repeats')!.message).toMatch(/evenly spaced, 100\.0 a second/)
     const [walk] = await readMotionSamples(set, [0])
     expect(walk).not.toHaveProperty('timesS')
     expect(walk!.sampleRateHz).toBeCloseTo(100, 6)
