@@ -98,12 +98,17 @@ for (const [name, change] of Object.entries(augmentations(seed)))
 const NAMES = ['SEATED', 'STANDING_UP', 'WALKING', 'TURNING', 'SITTING_DOWN']
 const folder = join(values.work, 'windows')
 rmSync(folder, { recursive: true, force: true })
-for (const [i, { label, subject, motion }] of train.entries()) {
-  mkdirSync(join(folder, NAMES[label]), { recursive: true })
-  const lines = motion.rows.map((row, n) => [(n / motion.sampleRateHz).toFixed(6), ...row].join(','))
-  const name = `${subject}_${String(i).padStart(5, '0')}.csv`
-  writeFileSync(join(folder, NAMES[label], name), ['time_s,ax,ay,az,gx,gy,gz', ...lines, ''].join('\n'))
+mkdirSync(folder, { recursive: true })
+const tables = new Map()
+for (const { label, subject, motion } of train) {
+  const lines = tables.get(subject) ?? []
+  // Pauses of minutes part the windows of one person.
+  const startS = 60 * Math.ceil(lines.length / motion.rows.length)
+  const line = (row, n) => [(startS + n / motion.sampleRateHz).toFixed(6), ...row, NAMES[label], subject].join(',')
+  tables.set(subject, [...lines, ...motion.rows.map(line)])
 }
+for (const [subject, lines] of tables)
+  writeFileSync(join(folder, `${subject}.csv`), ['time_s,ax,ay,az,gx,gy,gz,label,subject', ...lines, ''].join('\n'))
 const adapters = { 'linear head': [] }
 for (const [name, options] of Object.entries(adapters)) {
   if (rows[name]) continue
@@ -123,9 +128,8 @@ for (const [name, options] of Object.entries(adapters)) {
     '--fresh',
     ...options,
   ]
-  const pattern = '^(?<label>[A-Z_]+)/(?<subject>s[0-9]+)_'
   const started = performance.now()
-  execFileSync(process.execPath, [join(ROOT, 'dist/cli/main.js'), ...command, '--path-pattern', pattern, '--quiet'], {
+  execFileSync(process.execPath, [join(ROOT, 'dist/cli/main.js'), ...command, '--quiet'], {
     stdio: ['ignore', 'ignore', 'inherit'],
   })
   const seconds = (performance.now() - started) / 1000
