@@ -125,7 +125,7 @@ describe('the motion of lite', () => {
     const record = JSON.parse(await readFile(new URL('../weights/lite/motion.json', import.meta.url), 'utf8'))
     const { sha256, bytes, metrics } = record
     expect(IMU!.weights).toMatchObject({ sha256, bytes })
-    expect(IMU!.logitScale).toBeCloseTo(metrics.logitScale.value, 2)
+    expect(IMU!.confidence!.logitScale).toBeCloseTo(metrics.logitScale.value, 2)
     expect(IMU!.confidence!.threshold).toBeCloseTo(metrics['confidence threshold'].value, 3)
     expect(IMU!.space).toBe(TXT!.space)
     expect(metrics.accuracy.value).toBeGreaterThan(0.75)
