@@ -97,8 +97,8 @@ const PICTURES_JOIN: Source = {
 
 const IMAGENET_LABELS: Source = {
   name: 'imagenet-labels.json',
-  sha256: 'a2ec0e0b5279def4ca2f0783d7dcb080a8caa080b6f6790973bebe834eabcd85',
-  bytes: 13_525,
+  sha256: '004e473655d5bc0d232493ddda7b0991d2ccdb3fb26f281f71ef1cf86addae74',
+  bytes: 15_527,
   licence: 'WordNet-3.0',
   note: 'First names of the synsets of ImageNet, in the order of their offsets.',
   uris: ['bundled:weights/lite/imagenet-labels.json'],
