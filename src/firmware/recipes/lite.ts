@@ -48,9 +48,6 @@ const WHISPER_BASE_EN: Source = {
   ],
 }
 
-/** Unit vectors of 384 numbers: the joint space of `lite`. */
-const MINILM_SPACE = 'minilm-384'
-
 const MINILM_INTEGRITY =
   'sha512-lEKi+i+FmrwkehRCAGrEoJWPvj3bEWrRaXzQGI7EbdW6V/OadCyNRtQyta9Fu/sb/JgQXGXddhEDd9y63nTOig=='
 
