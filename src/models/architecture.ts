@@ -38,6 +38,7 @@ import {
   resnetRandom,
   resnetWeights,
 } from './resnet.js'
+import { smallFlow } from './small-flow/index.js'
 import { stableDiffusion } from './stable-diffusion/index.js'
 import { TTS_TRANSFORMER_ARCHITECTURES } from './tts-transformer/architecture.js'
 import {
@@ -252,6 +253,7 @@ export const ARCHITECTURES = {
   persimmon,
   ...IMAGEBIND_ARCHITECTURES,
   'stable-diffusion': stableDiffusion,
+  'small-flow': smallFlow,
   ...TTS_TRANSFORMER_ARCHITECTURES,
 } as const
 export type ArchitectureName = keyof typeof ARCHITECTURES

@@ -1,0 +1,257 @@
+/**
+ * The module IMG-gen of `lite`: 28 × 28 shades of grey after a sentence about a digit, a piece of clothing or a thing that people
+ * drew. Stops when asked and goes on from there; the same seed gives the same weights.
+ */
+
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { m4fmHome } from '../../core/files.js'
+import { sha256Hex } from '../../core/hash.js'
+import { randomSource } from '../../core/random.js'
+import type { Engine } from '../../engine/types.js'
+import { encodeModel } from '../../graph/index.js'
+import { ARCHITECTURES, type SmallFlowConfig, type WeightTensor, withOrigins } from '../../models/index.js'
+import { openFirmware } from '../../runtime/index.js'
+import { type FitResult, type FitSubject, fitSubject, type StepReport } from '../fit.js'
+import { withTrained } from '../full.js'
+import { OPTIMISER_DEFAULTS } from '../schedule.js'
+import { stepGraph } from '../step-graph.js'
+import { type FlowSample, flowBatch, flowProgram } from './flow-matching.js'
+import { PICTURE_FAMILIES, type PictureFamily, promptsOf } from './picture-prompts.js'
+import {
+  PICTURE_FILES,
+  PICTURE_SIZE,
+  type PictureSet,
+  type Pictures,
+  pictureAt,
+  readClothes,
+  readDigits,
+  readDrawings,
+} from './picture-sets.js'
+import { writeModule } from './write-module.js'
+
+export interface TrainPictureGeneratorOptions {
+  /** Where sources are kept and the run is saved. Default: `m4fmHome()`. */
+  readonly data?: string
+  /** Folder of the two files that are written. */
+  readonly out: string
+  /** Image, or its name, whose module TXT reads the sentences. Default `lite`. */
+  readonly image?: string
+  readonly seed?: number
+  readonly signal?: AbortSignal
+  readonly onProgress?: (report: StepReport) => void
+  /** Some seconds on made-up pictures, to see that all parts fit. */
+  readonly smoke?: boolean
+}
+
+/** A set to learn from, and what each class is called. */
+export interface TaughtSet extends PictureSet {
+  readonly family: Pick<PictureFamily, 'name'>
+  /** Vectors of the sentences of each class. [classes][sentences][E] */
+  readonly vectors: readonly (readonly Float32Array[])[]
+  /** How often a round shows each picture. */
+  readonly times: number
+  /** Mirrored and moved by up to 2 dots. */
+  readonly varied: boolean
+}
+
+export const SPACE = 'minilm-384'
+
+const FULL = {
+  config: {
+    channels: 1,
+    size: PICTURE_SIZE,
+    patch: 4,
+    width: 192,
+    feedForward: 768,
+    layers: 6,
+    heads: 6,
+    joint: 384,
+    conditionWidth: 128,
+    space: SPACE,
+  },
+  batch: 128,
+  steps: 6000,
+  warmupSteps: 200,
+  evalEvery: 250,
+  evalSamples: 512,
+} as const
+
+const SMOKE = {
+  config: { ...FULL.config, width: 16, feedForward: 32, layers: 1, heads: 2, joint: 8, conditionWidth: 8 },
+  batch: 8,
+  steps: 60,
+  warmupSteps: 5,
+  evalEvery: 20,
+  evalSamples: 16,
+} as const
+
+/**
+ * Writes `picture-generator.safetensors` and `picture-generator.json`.
+ * @throws M4Error `ABORTED` (what was reached is saved, and the next call goes on), `OFFLINE`, `NETWORK`, `FILE_NOT_FOUND`
+ */
+export async function trainPictureGenerator(options: TrainPictureGeneratorOptions): Promise<FitResult> {
+  const { out, data = m4fmHome(), seed = 1, smoke = false, signal, onProgress } = options
+  const { config, ...plan } = smoke ? SMOKE : FULL
+  const { openEngine } = await import('#engine')
+  const engine = await openEngine()
+  const sets = smoke ? [madeUpSet(config.joint)] : await readSets(data, options.image ?? 'lite', signal)
+  const weights = startWeights(config, seed)
+  const folder = join(data, 'train', `picture-generator${smoke ? '-smoke' : ''}`)
+  await mkdir(folder, { recursive: true })
+  const subject = flowSubject(engine, config, weights, sets, seed)
+  const { beforeStep } = subject
+  const optimiser = { ...OPTIMISER_DEFAULTS, beta2: 0.99, warmupSteps: plan.warmupSteps }
+  const key = sha256Hex(JSON.stringify({ config, plan, optimiser, seed, files: PICTURE_FILES, PICTURE_FAMILIES }))
+  const fit = await fitSubject(engine, subject, {
+    ...plan,
+    optimiser,
+    seed,
+    patience: 0,
+    signal,
+    beforeStep,
+    ...(onProgress ? { onStep: onProgress } : {}),
+    checkpoint: { folder, key, everySeconds: 120 },
+  })
+  await writeModule(join(out, 'picture-generator'), withTrained(weights, fit.parameters), {
+    title: 'small picture generator',
+    command: 'npm run train:lite -- picture-generator',
+    seed,
+    architecture: 'small-flow',
+    config,
+    training: { ...plan, optimiser, seconds: Math.round(fit.seconds), stopped: fit.stopped, step: fit.step },
+    heldOut: { loss: fit.evaluations.find(({ step }) => step === fit.step)?.loss ?? null },
+    data: smoke ? [] : PICTURE_FILES,
+    licence: 'CC-BY-SA-3.0',
+  })
+  return fit
+}
+
+/** Gates and the last layer start at 0: every block then passes its input through, and training starts calmly (arXiv:2212.09748). */
+function startWeights(config: SmallFlowConfig, seed: number): Map<string, WeightTensor> {
+  const weights = ARCHITECTURES['small-flow'].random(config, seed)
+  for (const [name, tensor] of weights)
+    if (name.includes('modulate') || name === 'patches/out') weights.set(name, zeros(tensor))
+  return withOrigins(weights)
+}
+
+const zeros = ({ name, dims }: WeightTensor): WeightTensor => ({
+  name,
+  dims,
+  float32: (rows) => {
+    const perRow = dims.slice(1).reduce((a, b) => a * b, 1)
+    return new Float32Array((rows ? rows.to - rows.from : dims[0]!) * perRow)
+  },
+})
+
+/** What `fitSubject` trains. Noise depends on the step alone, so that a run that goes on gives the same weights. */
+function flowSubject(
+  engine: Engine,
+  config: SmallFlowConfig,
+  weights: ReadonlyMap<string, WeightTensor>,
+  sets: readonly TaughtSet[],
+  seed: number,
+): FitSubject & { readonly beforeStep: (step: number) => void } {
+  const { parameters, program } = flowProgram(config, weights)
+  const train = rowsOf(sets, 'train')
+  const heldOut = shuffled(rowsOf(sets, 'heldOut'), seed)
+  let step = 0
+  return {
+    shapes: parameters,
+    initial: new Map(parameters.map(({ name, initial }) => [name, initial()])),
+    trainCount: train.length,
+    evalCount: heldOut.length,
+    beforeStep: (next) => {
+      step = next
+    },
+    batch: (side, indices) => {
+      const own = side === 'train' ? mixed(seed, step) : mixed(seed, -1 - indices[0]!)
+      const random = randomSource(own)
+      const rows = indices.map((i) => (side === 'train' ? train : heldOut)[i]!)
+      const samples = rows.map((row) => sampleOf(row, side === 'train', random))
+      return { feeds: flowBatch(config, samples, own ^ 0xf10), weight: indices.length, units: indices.length }
+    },
+    weightOf: (indices) => indices.length,
+    open: async (kind) => {
+      const graph = stepGraph('picture-generator', parameters, program, kind)
+      return engine.createSession({ bytes: await encodeModel(graph) }, { memoryPattern: false })
+    },
+    openOptimiser: () => Promise.reject(new Error('Batches are run whole.')),
+  }
+}
+
+/** Two numbers as one seed. */
+const mixed = (seed: number, step: number) => Math.imul(seed ^ Math.imul(step, 0x9e3779b1), 0x85ebca6b) >>> 0
+
+interface Row {
+  readonly set: TaughtSet
+  readonly pictures: Pictures
+  readonly index: number
+}
+
+function rowsOf(sets: readonly TaughtSet[], side: 'train' | 'heldOut'): Row[] {
+  return sets.flatMap((set) => {
+    const pictures = set[side]
+    const once = Array.from({ length: pictures.labels.length }, (_, index) => ({ set, pictures, index }))
+    return Array.from({ length: side === 'train' ? set.times : 1 }, () => once).flat()
+  })
+}
+
+function shuffled<T>(items: T[], seed: number): T[] {
+  const random = randomSource(seed)
+  for (let i = items.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1))
+    ;[items[i], items[j]] = [items[j]!, items[i]!]
+  }
+  return items
+}
+
+/** A picture in [-1, 1] and one of its sentences. */
+function sampleOf({ set, pictures, index }: Row, isTraining: boolean, random: () => number): FlowSample {
+  const sentences = set.vectors[pictures.labels[index]!]!
+  const joint = sentences[Math.floor(random() * sentences.length)]!
+  const vary = isTraining && set.varied
+  const within = (most: number) => (vary ? Math.floor(random() * (2 * most + 1)) - most : 0)
+  const [right, down, mirrored] = [within(2), within(2), vary && random() < 0.5]
+  const dots = pictureAt(pictures, index)
+  const picture = new Float32Array(dots.length).fill(-1)
+  for (let y = 0; y < PICTURE_SIZE; y++)
+    for (let x = 0; x < PICTURE_SIZE; x++) {
+      const [fromX, fromY] = [(mirrored ? PICTURE_SIZE - 1 - x : x) - right, y - down]
+      if (Math.min(fromX, fromY) < 0 || Math.max(fromX, fromY) >= PICTURE_SIZE) continue
+      picture[y * PICTURE_SIZE + x] = dots[fromY * PICTURE_SIZE + fromX]! / 127.5 - 1
+    }
+  return { picture, joint }
+}
+
+async function readSets(home: string, image: string, signal?: AbortSignal): Promise<TaughtSet[]> {
+  const readers = { digits: readDigits, clothes: readClothes, drawings: readDrawings }
+  using firmware = await openFirmware(image, { home })
+  const sets: TaughtSet[] = []
+  for (const family of PICTURE_FAMILIES) {
+    const vectors: Float32Array[][] = []
+    for (const names of family.classes) {
+      const { output } = await firmware.ask({ task: 'embed', texts: promptsOf(family.templates, names), signal })
+      vectors.push([...output.embeddings])
+    }
+    const isFew = family.name === 'drawings'
+    const set = await readers[family.name](home, signal)
+    sets.push({ ...set, family, vectors, times: isFew ? 12 : 1, varied: isFew })
+  }
+  return sets
+}
+
+/** Two classes of bright bars, across and down. */
+function madeUpSet(width: number): TaughtSet {
+  const side = (count: number): Pictures => {
+    const labels = Uint8Array.from({ length: count }, (_, i) => i % 2)
+    const dots = Uint8Array.from({ length: count * PICTURE_SIZE ** 2 }, (_, i) => {
+      const [x, y] = [i % PICTURE_SIZE, Math.floor(i / PICTURE_SIZE) % PICTURE_SIZE]
+      return Math.floor((labels[Math.floor(i / PICTURE_SIZE ** 2)] ? x : y) / 4) % 2 ? 255 : 0
+    })
+    return { dots, labels }
+  }
+  const unit = (at: number) => Float32Array.from({ length: width }, (_, i) => Number(i === at))
+  const vectors = [[unit(0)], [unit(1)]]
+  return { family: { name: 'digits' }, train: side(64), heldOut: side(16), vectors, times: 1, varied: false }
+}
