@@ -286,7 +286,7 @@ describe('images with less', () => {
     for (const vector of embeddings) expect(Math.hypot(...vector)).toBeCloseTo(1, 5)
     await expect(small.ask({ task: 'match', items: [items[1]!], labels: ['a', 'b'] })).rejects.toMatchObject({
       code: 'NOT_AVAILABLE',
-      message: expect.stringMatching(/bert.*imagebind-text/),
+      message: expect.stringMatching(/both a picture \(imagebind\) and a text \(none\)/),
     })
     await expect(small.ask({ task: 'embed', items: [items[2]!] })).rejects.toMatchObject({
       code: 'NOT_AVAILABLE',

@@ -175,7 +175,11 @@ async function buildModule(
     entry: {
       architecture: recipe.architecture,
       title: recipe.title,
-      config: { ...model.runtimeConfig(config as never), ...text.config },
+      config: {
+        ...model.runtimeConfig(config as never),
+        ...text.config,
+        ...(recipe.space ? { space: recipe.space } : {}),
+      },
       graphs: made.entries,
       files,
       parameters,

@@ -43,13 +43,18 @@ export interface ModuleRecipe {
   readonly gatedPrompt?: boolean
   /** Encoders of ImageBind take LoRA as inputs of their graph. Default false. */
   readonly encoderAdapters?: boolean
+  /**
+   * The joint space that the module's vectors lie in, e.g. `minilm-384`: only vectors of one space are compared. ImageBind's towers
+   * need not say it.
+   */
+  readonly space?: string
   /** Modules that read or write text need one. */
   readonly tokenizer?: TokenizerRecipe
   /** Jinja text, where the checkpoint carries none. */
   readonly chatTemplate?: string
   /**
-   * Graphs beside the architecture's own, with weights of their own: `project`, from the joint space into a backbone; `classify`,
-   * the classes of an encoder, which the file `labels` names in order, as a JSON list.
+   * Graphs beside the architecture's own, with weights of their own: `project`, from the joint space into a backbone; `join`, from
+   * an encoder's features into the joint space; `classify`, the classes of an encoder, which the file `labels` names in order, as a JSON list.
    */
   readonly graphs?: Readonly<Record<string, GraphRecipe>>
   /** More tables that the runtime reads, e.g. `voice.af_heart`. */

@@ -122,6 +122,7 @@ const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Reco
   'tts-transformer': NO_TEXT,
   'hifi-gan': NO_TEXT,
   resnet: NO_TEXT,
+  join: NO_TEXT,
   projection: NO_TEXT,
   'mlp-head': NO_TEXT,
   persimmon: (tokenizer) => {

@@ -7,6 +7,7 @@ import type { EmbeddingKind } from './embedding.js'
 import { type ForeignConfig, foreignConfig, foreignRandom } from './foreign.js'
 import { fuyuPatchGraph, fuyuPictureFacts } from './fuyu.js'
 import { IMAGEBIND_ARCHITECTURES } from './imagebind/architecture.js'
+import { type JoinConfig, joinConfig, joinGraph, joinShapes, joinWeights } from './join.js'
 import type { QuantisationPlan } from './linear.js'
 import { LORA_SITE_PATHS, type LoraSite, llamaDecoderGraph, llamaEmbedGraph, loraSites } from './llama.js'
 import { llamaPromptGraph } from './llama-prompt.js'
@@ -232,6 +233,15 @@ const projection: Architecture<ProjectionConfig> = {
   runtimeConfig: (config) => ({ ...config }),
 }
 
+/** From an encoder's features into the joint space. */
+const join: Architecture<JoinConfig> = {
+  configure: joinConfig,
+  weights: joinWeights,
+  random: (config, seed) => randomWeights(joinShapes(config), () => 1, seed),
+  graphs: (config, weights, { quantisation }) => ({ join: () => joinGraph(config, weights, quantisation) }),
+  runtimeConfig: (config) => ({ ...config }),
+}
+
 /** Classes beside an encoder. */
 const mlpHead: Architecture<MlpHeadConfig> = {
   configure: mlpHeadConfig,
@@ -249,6 +259,7 @@ export const ARCHITECTURES = {
   foreign,
   resnet,
   projection,
+  join,
   'mlp-head': mlpHead,
   persimmon,
   ...IMAGEBIND_ARCHITECTURES,

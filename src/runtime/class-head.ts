@@ -1,11 +1,21 @@
 /**
- * The other ways of `match`: a head that learned its classes reads the vectors of `embed`. It stands beside the encoder in the image
+ * The other ways of `match`: a head that learned its classes reads the features of an encoder. It stands beside the encoder in the image
  * (the paper's GEN_dec), or an app brings it as an adapter of kind `head`. No text wakes.
  */
 
 import { M4Error } from '../core/errors.js'
 import type { Role } from '../firmware/manifest.js'
-import { assertEncoder, ENCODER_ROLES, embedRead, isSensed, type ReadItem, type SensedItem, senseOne } from './items.js'
+import {
+  assertEncoder,
+  ENCODER_ROLES,
+  embedRead,
+  featuresOf,
+  featuresRead,
+  isSensed,
+  type ReadItem,
+  type SensedItem,
+  senseOne,
+} from './items.js'
 import { readText } from './module-config.js'
 import type { MatchOutput } from './requests.js'
 import type { EmbedOptions } from './text-embedding.js'
@@ -103,7 +113,7 @@ export async function matchByAdapter(
         details: { module: adapter.module, got: stranger.kind },
       },
     )
-  const vectors = await embedRead(items, options, work)
+  const vectors = await featuresRead(items, options, work)
   return work.stage('classify', async () => ({
     matches: vectors.map((vector) => ranked(adapter.labels, probabilitiesOf(applyHead(adapter, vector)))),
   }))
@@ -127,7 +137,8 @@ export async function embedProjected(
   for (const indices of [own, others]) {
     if (!indices.length) continue
     const chosen = indices.map((i) => items[i]!)
-    const vectors = await embedRead(chosen, options, work)
+    const read = indices === own ? featuresRead : embedRead
+    const vectors = await read(chosen, options, work)
     for (const [k, i] of indices.entries())
       out[i] = indices === own ? toUnitLength(applyHead(adapter, vectors[k]!)) : vectors[k]!
   }
@@ -165,7 +176,7 @@ function ranked(labels: readonly string[], probabilities: ArrayLike<number>): Ma
 }
 
 /**
- * All classes of the module's head for each item, most probable first. The features are the unit vector that `embed` gives.
+ * All classes of the module's head for each item, most probable first. Features as `embed` gives them with `of: 'features'`.
  * @throws M4Error `INVALID_REQUEST` where an item's module has no head, `NOT_AVAILABLE`, `IMAGE_INVALID`
  */
 export async function matchByHead(items: readonly ReadItem[], work: Work): Promise<MatchOutput> {
@@ -175,9 +186,9 @@ export async function matchByHead(items: readonly ReadItem[], work: Work): Promi
     const labels = await labelsOf(role, work)
     for (const [i, item] of sensed.entries()) {
       if (ENCODER_ROLES[item.kind] !== role) continue
-      const { embedding } = await senseOne(item, work)
+      const seen = await senseOne(item, work)
       const encoder = await work.use(role)
-      const features = toUnitLength(embedding.slice())
+      const features = featuresOf(seen)
       const probabilities = await work.stage('classify', () => encoder.classify(features, work.signal))
       if (probabilities.length !== labels.length)
         throw badLabels(role, `a list of ${probabilities.length}, got ${labels.length}`)

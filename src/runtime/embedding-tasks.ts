@@ -2,7 +2,7 @@
 
 import { M4Error } from '../core/errors.js'
 import { embedProjected, type HeadAdapter, matchByAdapter, matchByHead } from './class-head.js'
-import { embedRead, embedScaled, type ReadItem, readItems } from './items.js'
+import { embedRead, embedScaled, featuresRead, type ReadItem, readItems } from './items.js'
 import { fillTemplate } from './prompts.js'
 import type {
   EmbedRequest,
@@ -25,7 +25,17 @@ const DEFAULT_TOP = 10
 
 // biome-ignore lint/correctness/useYield: a handler is a generator, also where nothing comes before the answer
 export async function* embed(request: EmbedRequest, work: Work): AsyncGenerator<never, Outputs['embed']> {
-  const embeddings = await vectorsOf(await readItems(itemsOf(request), work), request, work)
+  const { of, adapter } = request
+  if (of !== undefined && (of !== 'features' || adapter))
+    throw new M4Error(
+      'INVALID_REQUEST',
+      `of: expected features, without an adapter, got ${of}${adapter ? ` and ${adapter.name}` : ''}.`,
+      {
+        hint: 'Leave `of` out for vectors of the joint space.',
+      },
+    )
+  const items = await readItems(itemsOf(request), work)
+  const embeddings = await (of === 'features' ? featuresRead : vectorsOf)(items, request, work)
   return { embeddings, width: embeddings[0]!.length }
 }
 

@@ -8,6 +8,7 @@ import { checkSound, clipFrames, type MotionRecording, type Picture, resample, s
 import type { ServedRole } from './modules.js'
 import { pictureOf } from './paint-tasks.js'
 import type { Item, Motion, Sound, Video } from './requests.js'
+import { spaceOf } from './space.js'
 import type { EmbedOptions } from './text-embedding.js'
 import { type ClipHeads, lengthOf, meanOfClips, toUnitLength } from './tower.js'
 import type { Work } from './work.js'
@@ -130,6 +131,29 @@ export async function embedRead(
   return (await embedScaled(items, options, work)).vectors
 }
 
+/**
+ * What heads read, at length 1: an encoder's middle layers where it gives them, else its vector of the joint space. Vectors that are
+ * given stay as they are. Not comparable between modules.
+ * @throws M4Error as `embedRead`
+ */
+export async function featuresRead(
+  items: readonly ReadItem[],
+  options: Pick<EmbedOptions, 'window'>,
+  work: Work,
+): Promise<readonly Float32Array[]> {
+  const sensed = items.filter(isSensed)
+  for (const item of sensed) assertEncoder(item, work)
+  const seen = new Map((await sense(sensed, work)).map((clips, k) => [sensed[k] as ReadItem, featuresOf(clips)]))
+  const rest = items.filter((item) => !seen.has(item))
+  const others = rest.length ? await embedRead(rest, options, work) : []
+  const given = new Map(rest.map((item, k) => [item, others[k]!]))
+  return items.map((item) => given.get(item) ?? seen.get(item)!)
+}
+
+/** At length 1. [F] */
+export const featuresOf = (clips: ClipHeads): Float32Array =>
+  toUnitLength(clips.features?.slice() ?? meanOfClips(clips))
+
 export interface Scaled {
   /** Length 1. */
   readonly vectors: readonly Float32Array[]
@@ -221,22 +245,26 @@ export function assertEncoder({ kind }: SensedItem, { image }: Work): void {
     })
 }
 
-/** Texts meet the rest only where one ImageBind reads them all. */
+/** Items meet only where their encoders share a space. */
 function assertOneSpace(items: readonly ReadItem[], work: Work): void {
   const { modules, name } = work.image.manifest
-  const sensed = items.filter(isSensed)
-  for (const item of sensed) assertEncoder(item, work)
-  const texts = modules.TXT?.architecture
-  if (!sensed.length || !items.some(({ kind }) => kind === 'text') || texts === JOINT_TEXT) return
+  for (const item of items) if (isSensed(item)) assertEncoder(item, work)
+  const kinds = [...new Set(items.flatMap(({ kind }) => (kind === 'vector' ? [] : [kind])))]
+  const [first, ...rest] = kinds.map((kind) => {
+    const role = kind === 'text' ? 'TXT' : ENCODER_ROLES[kind]
+    return { kind, role, space: modules[role] && spaceOf(modules[role]) }
+  })
+  const other = rest.find(({ role, space }) => role !== first!.role && (space === undefined || space !== first!.space))
+  if (!other) return
   throw new M4Error(
     'NOT_AVAILABLE',
-    `The image ${name} reads texts with ${texts ?? 'nothing'}, whose vectors cannot be compared with those of a ${sensed[0]!.kind}.`,
-    { hint: `Use an image whose TXT is ${JOINT_TEXT}, e.g. of the recipe standard.`, details: { texts } },
+    `The image ${name} has no space for both a ${first!.kind} (${first!.space ?? 'none'}) and a ${other.kind} (${other.space ?? 'none'}): their vectors cannot be compared.`,
+    {
+      hint: 'Use an image whose encoders share a space, e.g. of the recipe standard.',
+      details: { spaces: { [first!.role]: first!.space, [other.role]: other.space } },
+    },
   )
 }
-
-/** The only encoder of text that shares the space of the others. */
-export const JOINT_TEXT = 'imagebind-text'
 
 function assertOneWidth(vectors: readonly Float32Array[]): void {
   const other = vectors.findIndex(({ length }) => length !== vectors[0]!.length)

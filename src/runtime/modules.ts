@@ -44,7 +44,7 @@ const OPENERS: { readonly [R in ServedRole]: Readonly<Record<string, Opener<Modu
   backbone: { llama: openBackbone, persimmon: openBackbone },
   'AUD-I': { whisper: openSpeech },
   TXT: { bert: openTextEmbedder, 'imagebind-text': openJointTextEmbedder },
-  IMG: { 'imagebind-vision': openPictureEncoder },
+  IMG: { 'imagebind-vision': openPictureEncoder, resnet: openPictureEncoder },
   'AUD-B': { 'imagebind-audio': openSoundEncoder },
   IMU: { 'imagebind-imu': openMotionEncoder },
   'IMG-gen': { 'stable-diffusion': openPictureGenerator },

@@ -10,7 +10,7 @@
 
 import { M4Error } from '../core/errors.js'
 import type { ModuleEntry } from '../firmware/manifest.js'
-import { assertEncoder, ENCODER_ROLES, isSensed, JOINT_TEXT, type ReadItem, readItems, sense } from './items.js'
+import { assertEncoder, ENCODER_ROLES, isSensed, type ReadItem, readItems, sense } from './items.js'
 import { optionalNumber } from './module-config.js'
 import type { Item } from './requests.js'
 import { meanOfRows } from './tower.js'
@@ -43,8 +43,8 @@ function assertFits(item: ReadItem, work: Work): void {
   const { modules, name } = work.image.manifest
   if (item.kind === 'vector') throw vectorGiven()
   if (isSensed(item)) assertEncoder(item, work)
-  else if (modules.TXT?.architecture !== JOINT_TEXT)
-    throw new M4Error('NOT_AVAILABLE', `The image ${name} has no ${JOINT_TEXT} for a text to paint after.`, {
+  else if (modules.TXT?.architecture !== 'imagebind-text')
+    throw new M4Error('NOT_AVAILABLE', `The image ${name} has no imagebind-text for a text to paint after.`, {
       hint: 'Give the text as prompt, or use an image of the recipe standard.',
       details: { role: 'TXT' },
     })

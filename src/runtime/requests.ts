@@ -148,7 +148,7 @@ export type Item =
   | { readonly video: Video }
   | { readonly sound: Sound }
   | { readonly motion: Motion }
-  /** What an earlier answer of `embed` gave. */
+  /** What an earlier answer of `embed` gave; for a head, with `of: 'features'`. */
   | { readonly embedding: Float32Array }
 
 /** Texts, or items of any kind: one of the two. */
@@ -159,6 +159,11 @@ export interface Itemised {
 
 export interface EmbedRequest extends Common, Projected, Windowed, Itemised {
   readonly task: 'embed'
+  /**
+   * `features`: what a head reads, an encoder's middle layers where it gives them. They know more than the joint space does, and are
+   * comparable with those of the same module alone. Default: the vector of the joint space.
+   */
+  readonly of?: 'features' | undefined
 }
 
 export interface SimilarityRequest extends Common, Projected, Windowed, Itemised {

@@ -28,6 +28,8 @@ export interface ClipHeads {
   readonly clips: number
   /** What the post-processor makes of them: each clip at length 1, times the scale of the tower, then their mean. [E] */
   readonly embedding: Float32Array
+  /** What a head reads where the encoder gives its middle layers (`pooled/…`); else it reads `embedding`. [F] */
+  readonly features?: Float32Array
 }
 
 interface Feed {
@@ -43,15 +45,21 @@ type OpenGraph = (graph: string) => Promise<Session>
 
 /** Sessions of one tower. */
 class Tower extends Handle {
-  /** E, the same in all towers of one ImageBind. */
-  readonly joint: number
+  /** E, the same in all towers of one ImageBind; undefined where only the graph `join` knows it. */
+  readonly joint: number | undefined
   readonly #engine: Engine
   readonly #encode: Session
   readonly #open: OpenGraph
   readonly #frontEnds: Map<string, Session>
 
   /** @param frontEnds those that are open already; `open` is asked for others when they are first needed */
-  constructor(engine: Engine, encode: Session, frontEnds: Map<string, Session>, joint: number, open: OpenGraph) {
+  constructor(
+    engine: Engine,
+    encode: Session,
+    frontEnds: Map<string, Session>,
+    joint: number | undefined,
+    open: OpenGraph,
+  ) {
     super('tower')
     this.joint = joint
     this.#engine = engine
@@ -66,7 +74,7 @@ class Tower extends Handle {
   }
 
   protected async runFrontEnd(
-    graph: 'frontEnd' | 'video' | 'classify',
+    graph: 'frontEnd' | 'video' | 'classify' | 'join',
     feeds: Record<string, Feed>,
     output: string,
     signal: Signal,
@@ -87,8 +95,18 @@ class Tower extends Handle {
   protected async runEncoder(name: string, feed: Feed, signal: Signal): Promise<ClipHeads> {
     this.assertLive('encode')
     const feeds = { [name]: feed, ...withoutAdapter(this.#encode) }
+    const pooled = pooledOutputs(this.#encode)
+    if (pooled.length) return this.#joined(await this.#run(this.#encode, feeds, pooled, signal), signal)
     const [heads, embedding] = await this.#run(this.#encode, feeds, ['head', 'embedding'], signal)
-    return { heads: heads!, clips: heads!.length / this.joint, embedding: embedding! }
+    return { heads: heads!, clips: heads!.length / this.joint!, embedding: embedding! }
+  }
+
+  /** Layers side by side, each at length 1 so that none drowns the others, then through the graph `join`. One clip. */
+  async #joined(layers: readonly Float32Array[], signal: Signal): Promise<ClipHeads> {
+    const features = Float32Array.from(layers.flatMap((layer) => [...toUnitLength(layer)])) // [F]
+    const feeds = { features: { dtype: 'float32', dims: [1, features.length], data: features } as const }
+    const heads = await this.runFrontEnd('join', feeds, 'head', signal)
+    return { heads, clips: 1, embedding: toUnitLength(heads.slice()), features }
   }
 
   /** The outputs, copied. */
@@ -118,6 +136,10 @@ class Tower extends Handle {
     for (const session of this.#frontEnds.values()) session.dispose()
   }
 }
+
+/** Means over places behind blocks in the middle of an encoder that has no space of its own. */
+const pooledOutputs = (encode: Session): string[] =>
+  encode.outputs.map(({ name }) => name).filter((name) => name.startsWith('pooled/'))
 
 /** Inputs of LoRA at rank 0: the base, bit for bit. */
 export function withoutAdapter(session: Session): Record<string, Feed> {
@@ -184,7 +206,13 @@ function joinClips(runs: readonly ClipHeads[]): ClipHeads {
     heads.set(run.heads, at)
     at += run.heads.length
   }
-  return { heads, clips: heads.length / joint, embedding: meanOfRows(runs.map(({ embedding }) => embedding)) }
+  const features = runs.flatMap((run) => run.features ?? [])
+  return {
+    heads,
+    clips: heads.length / joint,
+    embedding: meanOfRows(runs.map(({ embedding }) => embedding)),
+    ...(features.length ? { features: meanOfRows(features) } : {}),
+  }
 }
 
 export class SoundEncoder extends Tower {
@@ -226,7 +254,7 @@ type TowerClass<T extends Tower> = new (
   engine: Engine,
   encode: Session,
   frontEnds: Map<string, Session>,
-  joint: number,
+  joint: number | undefined,
   open: OpenGraph,
 ) => T
 
@@ -236,7 +264,7 @@ const opener =
     const open: OpenGraph = async (graph) => engine.createSession({ path: image.graphPath(role, graph) })
     const encode = await open('encode')
     try {
-      const joint = configNumber(entry, 'joint')
+      const joint = pooledOutputs(encode).length ? undefined : configNumber(entry, 'joint')
       const frontEnds = new Map(frontEnd ? [['frontEnd', await open('frontEnd')]] : [])
       return new Kind(engine, encode, frontEnds, joint, open)
     } catch (error) {

@@ -13,7 +13,7 @@ import { openGrowingFile, REAL_DISK } from './disk.js'
 import { download, forget, type Workplace } from './download.js'
 import { type Member, unpackMembers } from './tarball.js'
 import type { PinnedFile, PullOptions, Source, UnpinnedSource } from './types.js'
-import { checkSource, displayName, type Location, locate } from './uri.js'
+import { checkSource, displayName, isLocal, type Location, locate } from './uri.js'
 
 type Located<K extends Location['kind']> = Extract<Location, { kind: K }>
 
@@ -70,7 +70,7 @@ export async function fetchUnpinned(
   const offline = isOffline(options, place.env)
   const found: { sha256: string; bytes: number }[] = []
   const ways = source.uris
-    .filter((uri) => !offline || uri.startsWith('file:'))
+    .filter((uri) => !offline || isLocal(uri))
     .map((uri) => ({
       name: uri,
       go: async () => {
@@ -125,8 +125,8 @@ const isOffline = ({ offline }: PullOptions, env: NodeJS.ProcessEnv): boolean =>
   offline ?? /^(1|true)$/i.test(env.M4FM_OFFLINE ?? '')
 
 function refuseNetwork(missing: readonly Source[], home: string): void {
-  const isLocal = (file: PinnedFile) => file.uris.some((uri) => uri.startsWith('file:'))
-  const absent = missing.filter((source) => !isLocal(source) && !(source.parts?.every(isLocal) ?? false))
+  const isHere = (file: PinnedFile) => file.uris.some(isLocal)
+  const absent = missing.filter((source) => !isHere(source) && !(source.parts?.every(isHere) ?? false))
   if (!absent.length) return
   const list = absent.map((source) => `${displayName(source)} (${source.bytes} bytes, sha256-${source.sha256})`)
   throw new M4Error('OFFLINE', `Not in the cache ${home}, and the network is switched off: ${list.join('; ')}.`, {
@@ -148,8 +148,7 @@ async function pullOne(source: Source, place: Errand, offline: boolean): Promise
     if (await cached(place.home, source, false)) return
     const ways: Array<{ name: string; go: () => Promise<void> }> = []
     for (const uri of source.uris)
-      if (!offline || uri.startsWith('file:'))
-        ways.push({ name: uri.split('#')[0]!, go: () => pullFrom(uri, source, place) })
+      if (!offline || isLocal(uri)) ways.push({ name: uri.split('#')[0]!, go: () => pullFrom(uri, source, place) })
     if (source.parts?.length) ways.push({ name: 'its parts', go: () => joinParts(source, place, offline) })
     await firstThatWorks(displayName(source), ways, place)
   })

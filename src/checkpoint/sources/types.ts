@@ -5,6 +5,7 @@
  *   hf:<owner>/<repo>@<revision>/<path>                             Hugging Face hub
  *   https://…                                                       any server (http only on this machine)
  *   file:<path>                                                     absolute, or relative to the working folder
+ *   bundled:<path>                                                  below this package: the small weights that come with it
  */
 
 import type { FileHandle } from 'node:fs/promises'
@@ -45,7 +46,7 @@ export type RecipeSource = Source | UnpinnedSource
 export interface PullOptions extends LongOperation {
   /** Cache folder; default: `m4fmHome(env)`. */
   readonly home?: string
-  /** Never touch the network; default: `M4FM_OFFLINE=1`. `file:` addresses still work. */
+  /** Never touch the network; default: `M4FM_OFFLINE=1`. `file:` and `bundled:` addresses still work. */
   readonly offline?: boolean
   /** Hash what is in the cache again (default: only its size is checked), and pull again what differs. */
   readonly verifyCached?: boolean

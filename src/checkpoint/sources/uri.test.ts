@@ -1,5 +1,6 @@
 /** Addresses as data: what each scheme means, and how malformed ones are refused. */
 
+import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { isM4Error } from '../../core/errors.js'
@@ -47,6 +48,11 @@ describe('schemes', () => {
     expect(locate('file:///abs/a%20b', around)).toEqual({ kind: 'file', path: resolve('/abs/a b') })
   })
 
+  test('bundled: is below the package', () => {
+    const found = locate('bundled:package.json', around)
+    expect(found.kind === 'file' && JSON.parse(readFileSync(found.path, 'utf8')).name).toBe('m4fm')
+    expect(codeOf(() => locate('bundled:../secret', around))).toBe('INVALID_REQUEST')
+  })
   test('an unknown scheme is UNKNOWN_NAME with the nearest', () => {
     expect(() => locate('htps://x/y', around)).toThrow(/Unknown source scheme "htps".*https/)
     expect(codeOf(() => locate('toString:x', around))).toBe('UNKNOWN_NAME')

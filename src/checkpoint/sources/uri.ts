@@ -1,4 +1,4 @@
-/** Source addresses (`npm:`, `hf:`, `https:`, `file:`) as plain data, before anything is asked of the network. */
+/** Source addresses (`npm:`, `hf:`, `https:`, `file:`, `bundled:`) as plain data, before anything is asked of the network. */
 
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,6 +25,7 @@ const SCHEMES: Readonly<Record<string, SchemeReader>> = Object.freeze({
   https: readWeb,
   http: readWeb,
   file: readFile,
+  bundled: readBundled,
 })
 
 /** @throws M4Error `UNKNOWN_NAME` for another scheme, `INVALID_REQUEST` for a malformed address */
@@ -98,6 +99,16 @@ function readFile(rest: string, uri: string, { workingFolder }: Surroundings): L
   if (!rest) throw malformed(uri, 'file:<path>')
   return { kind: 'file', path: rest.startsWith('//') ? fileURLToPath(uri) : resolve(workingFolder, rest) }
 }
+
+/** From `src` and from `dist` the package begins as many folders up. */
+const PACKAGE = fileURLToPath(new URL('../../../', import.meta.url))
+
+function readBundled(rest: string, uri: string): Location {
+  return { kind: 'file', path: resolve(PACKAGE, safePath(rest, uri)) }
+}
+
+/** Needs no network. */
+export const isLocal = (uri: string): boolean => /^(?:file|bundled):/.test(uri)
 
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '[::1]' || /^127(?:\.\d+){3}$/.test(host)

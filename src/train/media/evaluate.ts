@@ -5,7 +5,8 @@ import type { LongOperation } from '../../core/progress.js'
 import { applyHead, type HeadAdapter } from '../../runtime/class-head.js'
 import { cosine, type Firmware, type Item } from '../../runtime/index.js'
 import { toUnitLength } from '../../runtime/tower.js'
-import { type EmbeddedSet, expectedOf } from './features.js'
+import { type EmbeddedSet, expectedOf, type MediaSet } from './features.js'
+import { mediaItems } from './items.js'
 import type { MediaSample, MediaTask } from './task.js'
 
 export interface MediaMeasured {
@@ -101,16 +102,14 @@ function measured(name: MediaMeasured['name'], outputs: readonly string[], expec
 export async function measureBase(
   firmware: Firmware,
   task: MediaTask,
-  { set, features }: EmbeddedSet,
+  { set }: Pick<EmbeddedSet, 'set'>,
   train: readonly MediaSample[],
   signal?: AbortSignal,
 ): Promise<MediaBase> {
   const expected = set.samples.map(expectedOf)
-  const width = features.dims[0]!
-  const vectors = set.samples.map((_, i) => features.data.slice(i * width, (i + 1) * width))
   if (task.head === 'retrieval') {
     if (task.joint) {
-      const found = await nearest(firmware, expected, vectors, undefined, signal)
+      const found = await nearest(firmware, expected, await jointVectors(firmware, set, signal), undefined, signal)
       return { ...measured('recall-at-1', found, places(expected)), how: 'zero-shot' }
     }
     const value = 1 / expected.length
@@ -130,11 +129,19 @@ export async function measureBase(
   }
   // As `match` with labels, but the labels are read once and not once a sample.
   const { embeddings } = (await firmware.ask({ task: 'embed', texts: task.labels, signal })).output
-  const outputs = vectors.map((vector) => {
+  const outputs = (await jointVectors(firmware, set, signal)).map((vector) => {
     const similarities = embeddings.map((label) => cosine(vector, label))
     return task.labels[similarities.indexOf(Math.max(...similarities))]!
   })
   return { ...measured('accuracy', outputs, expected), how: 'zero-shot' }
+}
+
+/** Not the features: those know more than the space does, and no text lies among them. */
+async function jointVectors(firmware: Firmware, set: MediaSet, signal?: AbortSignal): Promise<Float32Array[]> {
+  const vectors: Float32Array[] = []
+  for await (const { item } of mediaItems(set, signal))
+    vectors.push((await firmware.ask({ task: 'embed', items: [item], signal })).output.embeddings[0]!)
+  return vectors
 }
 
 /** Of equals the first. */

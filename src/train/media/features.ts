@@ -1,5 +1,5 @@
 /**
- * Features of samples: the unit vectors that `embed` gives, so that training sees what `match` will see. Each sample is embedded
+ * Features of samples: what `embed` gives with `of: 'features'`, so that training sees what `match` will see. Each sample is embedded
  * once and its vector kept; epochs then run the head alone.
  */
 
@@ -147,7 +147,7 @@ async function embedded(
 }
 
 const embedOne = async (firmware: Firmware, item: Item, signal: AbortSignal | undefined): Promise<Float32Array> =>
-  (await firmware.ask({ task: 'embed', items: [item], signal })).output.embeddings[0]!
+  (await firmware.ask({ task: 'embed', of: 'features', items: [item], signal })).output.embeddings[0]!
 
 function allocated(count: number, width: number, limitBytes: number): Float32Array {
   const bytes = featureBytes(count, width)

@@ -4,7 +4,7 @@ import { M4Error } from '../../core/errors.js'
 import type { Image } from '../../firmware/image.js'
 import type { Role } from '../../firmware/manifest.js'
 import type { HeadType } from '../../runtime/class-head.js'
-import { JOINT_TEXT } from '../../runtime/items.js'
+import { readsTextsInto } from '../../runtime/space.js'
 import type {
   DataSet,
   ImageCaptionSample,
@@ -66,7 +66,7 @@ export function mediaTask({ kind, labels, path }: DataSet, { manifest }: Pick<Im
       hint: 'There is nothing to tell apart: add samples of another class.',
       details: { labels },
     })
-  const joint = manifest.modules.TXT?.architecture === JOINT_TEXT
+  const joint = readsTextsInto(manifest, row.module)
   return { ...row, kind: kind as MediaKind, labels: row.head === 'classifier' ? labels : [], joint }
 }
 

@@ -1,0 +1,8 @@
+/** The modules of `lite` that are trained here: `npm run train:lite`. Adding one is a file beside this and a row below. */
+
+import type { LiteTraining } from './module.js'
+
+export { type LiteModule, type LiteRecord, type LiteRequest, type LiteTraining, writeLiteModule } from './module.js'
+
+/** Name of the file in `weights/lite` → its training, in the order in which they are made. */
+export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {}

@@ -1,0 +1,83 @@
+/**
+ * The small modules of `lite` that this project trains itself: one file of this folder each. What comes out is two files of
+ * `weights/lite`, kept in the tree: the tensors, and the record of how they were made.
+ */
+
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { writeSafetensors } from '../../checkpoint/index.js'
+import { atomicWriteFile } from '../../core/files.js'
+import { sha256Hex } from '../../core/hash.js'
+import type { LongOperation } from '../../core/progress.js'
+import type { HostTensor } from '../../core/tensor.js'
+import type { Engine } from '../../engine/types.js'
+
+export interface LiteRequest extends LongOperation {
+  readonly engine: Engine
+  /** Folder of data sets, each in its own layout. */
+  readonly data: string
+  /** Where sources are cached and images lie. Default: `m4fmHome()`. */
+  readonly home?: string
+  /** Default 7. */
+  readonly seed?: number
+  /** A few steps on a little data: proves the way, not the result. */
+  readonly smoke?: boolean
+  /** A line for people: a loss, a metric. */
+  readonly onLine?: (line: string) => void
+}
+
+/** What a reader must know to trust the file, or to make it again. */
+export interface LiteRecord {
+  readonly about: string
+  readonly command: string
+  readonly seed: number
+  /** What it was trained on. `digest`: sha-256 over the sorted names and digests of the files read. */
+  readonly data: readonly {
+    readonly name: string
+    readonly digest: string
+    readonly samples: number
+    readonly licence: string
+  }[]
+  /** On data that training never saw; each with its number of samples. */
+  readonly metrics: Readonly<Record<string, { readonly value: number; readonly count: number; readonly note?: string }>>
+  /** SPDX expression of the weights. */
+  readonly licence: string
+  readonly parameters: number
+  readonly seconds: number
+  readonly date: string
+}
+
+export interface LiteModule {
+  readonly tensors: Readonly<Record<string, HostTensor>>
+  readonly record: LiteRecord
+}
+
+/** A row of the table in `index.ts`. */
+export interface LiteTraining {
+  /** One line for people. */
+  readonly about: string
+  /** @throws M4Error `FILE_NOT_FOUND` where a data set is missing, `ABORTED`, and as its parts */
+  train(request: LiteRequest): Promise<LiteModule>
+}
+
+/** Writes `NAME.safetensors` and `NAME.json`, and says what a recipe pins. */
+export async function writeLiteModule(
+  folder: string,
+  name: string,
+  { tensors, record }: LiteModule,
+): Promise<{ readonly sha256: string; readonly bytes: number }> {
+  const bytes = writeSafetensors(tensors)
+  const sha256 = sha256Hex(bytes)
+  await atomicWriteFile(join(folder, `${name}.safetensors`), bytes)
+  const pinned = { ...record, sha256, bytes: bytes.byteLength }
+  await atomicWriteFile(join(folder, `${name}.json`), new TextEncoder().encode(`${JSON.stringify(pinned, null, 2)}\n`))
+  return { sha256, bytes: bytes.byteLength }
+}
+
+/** sha-256 over the sorted names and digests of files. */
+export function digestOf(files: ReadonlyMap<string, Uint8Array>): string {
+  const hash = createHash('sha256')
+  for (const [name, bytes] of [...files].sort(([a], [b]) => (a < b ? -1 : 1)))
+    hash.update(`${name}\0${sha256Hex(bytes)}\n`)
+  return hash.digest('hex')
+}
