@@ -2,7 +2,7 @@
 
 import { M4Error } from '../../core/errors.js'
 import type { CheckpointFacts } from '../architecture.js'
-import { countLayers, dimsOf, factAt, numberFact } from '../facts.js'
+import { countLayers, dimsOf, numberFact } from '../facts.js'
 import { stackShapes } from '../transformer.js'
 import { type NameTable, resolveWeights, type Weights, type WeightTensor } from '../weights.js'
 
@@ -22,8 +22,6 @@ export interface SmallFlowConfig {
   readonly joint: number
   /** Of what each layer hears of that vector and of the time, W. */
   readonly conditionWidth: number
-  /** Name of the space of that vector; vectors of another are refused. */
-  readonly space: string
 }
 
 const TIMES = 1001
@@ -52,7 +50,7 @@ const NAMES = [
 const LAYOUT: NameTable = { names: Object.fromEntries(NAMES.map((name) => [name, name])) }
 
 /**
- * Sizes from the tensors; `heads`, `channels` and `space` from the recipe's `config`.
+ * Sizes from the tensors; `heads` and `channels` from the recipe's `config`.
  * @throws M4Error `TENSOR_MISSING`, `FORMAT_INVALID`
  */
 export function smallFlowConfig({ weights, metadata }: CheckpointFacts): SmallFlowConfig {
@@ -63,16 +61,11 @@ export function smallFlowConfig({ weights, metadata }: CheckpointFacts): SmallFl
   const channels = numberFact(metadata, ['config/channels'])
   const patch = Math.sqrt(dots / channels)
   const size = Math.sqrt(tokens) * patch
-  const space = factAt(metadata, 'config/space')
   if (!Number.isInteger(patch) || !Number.isInteger(size))
     throw new M4Error(
       'FORMAT_INVALID',
       `Expected square patches on a square, got ${tokens} patches of ${dots} numbers.`,
     )
-  if (typeof space !== 'string')
-    throw new M4Error('FORMAT_INVALID', 'config.space: expected the name of the joint space, got none.', {
-      hint: 'Name it under `config` in the recipe.',
-    })
   return {
     channels,
     size,
@@ -83,7 +76,6 @@ export function smallFlowConfig({ weights, metadata }: CheckpointFacts): SmallFl
     heads: numberFact(metadata, ['config/heads']),
     joint,
     conditionWidth,
-    space,
   }
 }
 

@@ -13,5 +13,5 @@ export const smallFlow: Architecture<SmallFlowConfig> = {
   weights: smallFlowWeights,
   random: (config, seed) => randomWeights(smallFlowShapes(config), () => config.layers, seed),
   graphs: (config, weights, { quantisation }) => ({ velocity: () => smallFlowGraph(config, weights, quantisation) }),
-  runtimeConfig: ({ channels, size, joint, space }) => ({ channels, size, joint, space }),
+  runtimeConfig: ({ channels, size, joint }) => ({ channels, size, joint }),
 }

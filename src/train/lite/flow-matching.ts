@@ -18,6 +18,20 @@ const UNTOLD = 0.1
 /** Most noise on what is told, as a share of its length: unseen words, sounds and pictures lie beside the texts of training. */
 const STRAY = 0.5
 
+/** Normal numbers on one long tape, read from a place that is drawn: to draw each anew takes a third of a training step. */
+const TAPE_LENGTH = 1 << 22
+let tape: Float32Array | undefined
+
+/** `count` numbers of the tape. */
+function noiseOf(uniform: () => number, count: number): Float32Array {
+  if (!tape) {
+    const normal = normalSource(1)
+    tape = Float32Array.from({ length: TAPE_LENGTH }, normal)
+  }
+  const from = Math.floor(uniform() * (TAPE_LENGTH - count))
+  return tape.subarray(from, from + count)
+}
+
 export interface FlowSample {
   /** In [-1, 1]. [Z, Y, X] */
   readonly picture: Float32Array
@@ -47,29 +61,30 @@ export function flowBatch(
   samples: readonly FlowSample[],
   seed: number,
 ): Record<string, HostTensor> {
-  const [uniform, normal] = [randomSource(seed), normalSource(seed ^ 0x5f10)]
+  const uniform = randomSource(seed)
   const dots = channels * size * size
   const picture = hostTensor('float32', [samples.length, channels, size, size])
   const target = hostTensor('float32', picture.dims)
   const joint = hostTensor('float32', [samples.length, width])
-  const times = samples.map(() => Math.round(LAST_TIME / (1 + Math.exp(-normal()))))
+  const times = samples.map(() => Math.round(LAST_TIME / (1 + Math.exp(-noiseOf(uniform, 1)[0]!))))
   for (const [row, sample] of samples.entries()) {
     const t = times[row]! / LAST_TIME
+    const noise = noiseOf(uniform, dots)
     for (let i = 0; i < dots; i++) {
-      const noise = normal()
-      const direction = sample.picture[i]! - noise
-      picture.data[row * dots + i] = noise + t * direction
+      const direction = sample.picture[i]! - noise[i]!
+      picture.data[row * dots + i] = noise[i]! + t * direction
       target.data[row * dots + i] = direction
     }
-    if (uniform() >= UNTOLD) joint.data.set(strayed(sample.joint, STRAY * uniform(), normal), row * width)
+    if (uniform() >= UNTOLD)
+      joint.data.set(strayed(sample.joint, STRAY * uniform(), noiseOf(uniform, width)), row * width)
   }
   return { picture, time: int64Tensor([samples.length], times), joint, target }
 }
 
 /** A vector with noise of length `share` on it, at length 1 again. */
-function strayed(joint: Float32Array, share: number, normal: () => number): Float32Array {
+function strayed(joint: Float32Array, share: number, noise: Float32Array): Float32Array {
   const scale = share / Math.sqrt(joint.length)
-  const out = joint.map((value) => value + scale * normal())
+  const out = joint.map((value, i) => value + scale * noise[i]!)
   const length = Math.sqrt(out.reduce((sum, value) => sum + value * value, 0))
   return out.map((value) => value / length)
 }

@@ -1,8 +1,14 @@
 /** The modules of `lite` that are trained here: `npm run train:lite`. Adding one is a file beside this and a row below. */
 
 import type { LiteTraining } from './module.js'
+import { trainPictureGenerator } from './picture-generator.js'
 
 export { type LiteModule, type LiteRecord, type LiteRequest, type LiteTraining, writeLiteModule } from './module.js'
 
 /** Name of the file in `weights/lite` → its training, in the order in which they are made. */
-export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {}
+export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {
+  'picture-generator': {
+    about: 'IMG-gen: small pictures after a vector of the joint space; MNIST, Fashion-MNIST, Quick, Draw!',
+    train: trainPictureGenerator,
+  },
+}

