@@ -5,6 +5,7 @@ import { PROJECT } from './backbone.js'
 import { describe } from './describe-tasks.js'
 import { embed, match, retrieve, similarity } from './embedding-tasks.js'
 import type { ServedRole } from './modules.js'
+import { paintsVectors } from './paint-joint.js'
 import { paint } from './paint-tasks.js'
 import { PATCHES } from './patches.js'
 import type { Event, Outputs, PathNumber, RequestOf, Task } from './requests.js'
@@ -22,7 +23,7 @@ export type Handler<T extends Task> = (
 export interface Path<T extends Task> {
   readonly path: PathNumber
   /** Where it depends on what is asked. */
-  readonly pathOf?: (request: RequestOf<T>) => PathNumber
+  readonly pathOf?: (request: RequestOf<T>, manifest: Manifest) => PathNumber
   /** In order of use. A caller may tell beforehand whether an image can do the task. */
   readonly roles: readonly ServedRole[]
   /** What else an image needs for it. */
@@ -52,7 +53,13 @@ export const PATHS: { readonly [T in Task]: Path<T> } = Object.freeze({
     },
     run: describe,
   },
-  /** What there is to paint after wakes its encoder. */
-  paint: { path: 4, pathOf: ({ from }) => (from === undefined ? 4 : 3), roles: ['IMG-gen'], run: paint },
+  /** What there is to paint after wakes its encoder; so does a text, where the generator knows nothing but vectors. */
+  paint: {
+    path: 4,
+    pathOf: ({ from, embedding }, manifest) =>
+      from !== undefined || (paintsVectors(manifest) && embedding === undefined) ? 3 : 4,
+    roles: ['IMG-gen'],
+    run: paint,
+  },
   speak: { path: 4, roles: ['TTS'], run: speak },
 })

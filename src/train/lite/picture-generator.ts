@@ -41,23 +41,23 @@ export interface TaughtSet extends PictureSet {
   readonly varied: boolean
 }
 
-const OPTIMISER = { ...OPTIMISER_DEFAULTS, lr: 1.5e-3, beta2: 0.99 }
+const OPTIMISER = { ...OPTIMISER_DEFAULTS, lr: 2e-3, beta2: 0.99 }
 
 const FULL = {
   config: {
     channels: 1,
     size: PICTURE_SIZE,
-    patch: 7,
-    width: 192,
-    feedForward: 768,
+    patch: 14,
+    width: 224,
+    feedForward: 896,
     layers: 4,
-    heads: 6,
+    heads: 7,
     joint: 384,
     conditionWidth: 128,
   },
-  batch: 128,
-  steps: 2000,
-  evalEvery: 250,
+  batch: 256,
+  steps: 900,
+  evalEvery: 150,
   evalSamples: 512,
 } as const
 
