@@ -73,6 +73,7 @@ describe('the graph', () => {
     for (const row of [0, 1]) {
       const expected = velocityReference(CONFIG, weights, {
         picture: picture.subarray(row * 128, (row + 1) * 128),
+        rest: [0.863, 0.05][row]!,
         waves: waves.subarray(times[row]! * 128, (times[row]! + 1) * 128),
         joint: joint.subarray(row * 32, (row + 1) * 32),
       })
@@ -159,6 +160,7 @@ describe('paint after a vector of the joint space', () => {
     const start = noise(128, 5)
     const velocity = velocityReference(CONFIG, model.random(CONFIG, 3), {
       picture: start,
+      rest: 1,
       waves: sinusoids(1, 128),
       joint: given,
     })
@@ -191,6 +193,30 @@ describe('paint after a vector of the joint space', () => {
     ['a picture without IMG', { from: { picture: { data: new Uint8Array(3), width: 1, height: 1 } } }, 'NOT_AVAILABLE'],
   ])('refuses %s', async (_, request, code) => {
     await expect(paint(request)).rejects.toMatchObject({ code })
+  })
+
+  test('upscale: four dots for one, each colour by itself; path 4, the generator alone', async () => {
+    const config = { scale: 2, widths: [4, 4] } as const
+    const part: NonNullable<ModuleRecipe['graphs']>[string] = {
+      architecture: 'upscaler',
+      title: 'random upscaler',
+      weights: { random: { seed: 4, config } },
+      quantisation: { default: 'fp32' },
+    }
+    using sharp = await build('sharp', { 'IMG-gen': { ...generator, graphs: { upscale: part } } })
+    expect(sharp.tasks()).toContain('upscale')
+    const picture = { data: Uint8Array.from({ length: 3 * 6 * 4 }, (_, i) => (i * 53) % 256), width: 6, height: 4 }
+    const { output, report } = await sharp.ask({ task: 'upscale', picture })
+    expect(output).toMatchObject({ width: 12, height: 8 })
+    expect(report).toMatchObject({ path: 4, modules: [{ role: 'IMG-gen' }] })
+    const swapped = { ...picture, data: picture.data.map((_, i) => picture.data[i - (i % 3) + ((i + 1) % 3)]!) }
+    const other = (await sharp.ask({ task: 'upscale', picture: swapped })).output
+    expect(other.data).toEqual(output.data.map((_, i) => output.data[i - (i % 3) + ((i + 1) % 3)]!))
+    const huge = { data: new Uint8Array(3 * 1025 * 1024), width: 1025, height: 1024 }
+    for (const wrong of [huge, { ...picture, width: 5 }, undefined as never])
+      await expect(sharp.ask({ task: 'upscale', picture: wrong })).rejects.toMatchObject({ code: 'INVALID_REQUEST' })
+    expect(firmware.tasks()).not.toContain('upscale')
+    await expect(firmware.ask({ task: 'upscale', picture })).rejects.toMatchObject({ code: 'NOT_AVAILABLE' })
   })
 
   test('vectors of another space are refused before anything wakes', async () => {

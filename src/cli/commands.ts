@@ -138,7 +138,7 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
       {
         flags: '--task <task>',
         about:
-          'generate, complete, classify, transcribe, listen, describe, embed, similarity, match, retrieve, speak or paint',
+          'generate, complete, classify, transcribe, listen, describe, embed, similarity, match, retrieve, speak, paint or upscale',
       },
       { flags: '--image <image>', about: 'the image; all arguments are then input' },
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
@@ -163,10 +163,10 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
           'prompt with {} for the text (classify, generate, listen) or the label (match); classify and generate without: that of the adapter',
       },
       { flags: '--chat', about: "generate: the input is a user's message, not a text to continue" },
-      { flags: '--out <file>', about: 'the file to write: WAV of speak, PNG of paint' },
+      { flags: '--out <file>', about: 'the file to write: WAV of speak, PNG of paint and upscale' },
       { flags: '--voice <name>', about: 'speak: one of several voices, by number or name' },
       { flags: '--speed <x>', about: 'speak: 0.25 to 4, 1 is as published' },
-      { flags: '--picture <file>', about: 'paint: a picture to start from' },
+      { flags: '--picture <file>', about: 'paint: a picture to start from; upscale: the one to enlarge' },
       {
         flags: '--from <item>',
         about: 'paint (unCLIP): a file of a picture, sound or motion, or a text, to paint after',
@@ -174,8 +174,8 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
       { flags: '--noise-level <n>', about: 'paint: how freely, 0 to 999 (default 0)' },
       { flags: '--strength <x>', about: 'paint: how much of the picture may change, up to 1 (default 0.8)' },
       { flags: '--negative <text>', about: 'paint: what the picture should not look like' },
-      { flags: '--steps <n>', about: 'paint: evaluations of the model (default 50)' },
-      { flags: '--guidance <x>', about: 'paint: how closely the text is followed (default 7.5)' },
+      { flags: '--steps <n>', about: 'paint: evaluations of the model (default 50; lite 25)' },
+      { flags: '--guidance <x>', about: 'paint: how closely the text is followed (default 7.5; lite 2)' },
       { flags: '--sampler <name>', about: 'paint: ddim or pndm' },
       { flags: '--width <n>', about: 'paint: dots, a multiple of 8' },
       { flags: '--height <n>', about: 'paint: dots, a multiple of 8' },

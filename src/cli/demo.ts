@@ -128,6 +128,7 @@ const ESSENCE: Readonly<{ [T in Task]: (output: Outputs[T]) => unknown }> = Obje
   retrieve: ({ results }) => ({ results }),
   describe: ({ text }) => ({ text }),
   paint: ({ width, height }) => ({ width, height }),
+  upscale: ({ width, height }) => ({ width, height }),
   speak: ({ durationS, sentences }) => ({ durationS, sentences: sentences.map(({ text }) => text) }),
 })
 

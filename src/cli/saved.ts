@@ -7,12 +7,15 @@ import { type OptionValues, textOption } from './context.js'
 
 type Saver<T extends Task> = (output: Outputs[T], path: string) => Promise<unknown>
 
+const savePicture: Saver<'paint' | 'upscale'> = async (picture, path) => {
+  const { encodePng } = await import('../media/index.js')
+  await atomicWriteFile(path, await encodePng(picture))
+  return { width: picture.width, height: picture.height, out: path }
+}
+
 const SAVERS: { readonly [T in Task]?: Saver<T> } = Object.freeze({
-  paint: async (picture, path) => {
-    const { encodePng } = await import('../media/index.js')
-    await atomicWriteFile(path, await encodePng(picture))
-    return { width: picture.width, height: picture.height, out: path }
-  },
+  paint: savePicture,
+  upscale: savePicture,
   speak: async ({ samples, ...facts }, path) => {
     const { encodeWav16 } = await import('../media/index.js')
     await atomicWriteFile(path, encodeWav16(samples, facts.sampleRateHz))
@@ -27,7 +30,7 @@ export const isSaved = (task: Task): boolean => Object.hasOwn(SAVERS, task)
 export function checkOut(task: Task, options: OptionValues): void {
   if (isSaved(task) && textOption(options, 'out') === undefined)
     throw new M4Error('USAGE', `run --task ${task}: expected --out.`, {
-      hint: `Name the file that the answer goes to, e.g. --out ${task === 'paint' ? 'picture.png' : 'speech.wav'}.`,
+      hint: `Name the file that the answer goes to, e.g. --out ${task === 'speak' ? 'speech.wav' : 'picture.png'}.`,
       details: { task },
     })
 }

@@ -115,6 +115,7 @@ const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Reco
     endId: special(tokenizer, CLIP_END) ?? tokenizer.eosId,
   }),
   'small-flow': NO_TEXT,
+  upscaler: NO_TEXT,
   /** Symbols with blanks between, as their tokenizer gives them: nothing is added. */
   vits: () => ({}),
   foreign: () => ({}),

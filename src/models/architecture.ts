@@ -42,6 +42,7 @@ import {
 import { smallFlow } from './small-flow/index.js'
 import { stableDiffusion } from './stable-diffusion/index.js'
 import { TTS_TRANSFORMER_ARCHITECTURES } from './tts-transformer/architecture.js'
+import { upscaler } from './upscaler.js'
 import {
   hopSamples,
   type VitsConfig,
@@ -265,6 +266,7 @@ export const ARCHITECTURES = {
   ...IMAGEBIND_ARCHITECTURES,
   'stable-diffusion': stableDiffusion,
   'small-flow': smallFlow,
+  upscaler,
   ...TTS_TRANSFORMER_ARCHITECTURES,
 } as const
 export type ArchitectureName = keyof typeof ARCHITECTURES

@@ -9,9 +9,11 @@ import { paintsVectors } from './paint-joint.js'
 import { paint } from './paint-tasks.js'
 import { PATCHES } from './patches.js'
 import type { Event, Outputs, PathNumber, RequestOf, Task } from './requests.js'
+import { UPSCALE } from './small-flow.js'
 import { speak } from './speak-tasks.js'
 import { listen, transcribe } from './speech-tasks.js'
 import { classify, complete, generate } from './text-tasks.js'
+import { upscale } from './upscale-tasks.js'
 import type { Work } from './work.js'
 
 /** Gives events while it works and returns the output. */
@@ -60,6 +62,12 @@ export const PATHS: { readonly [T in Task]: Path<T> } = Object.freeze({
       from !== undefined || (paintsVectors(manifest) && embedding === undefined) ? 3 : 4,
     roles: ['IMG-gen'],
     run: paint,
+  },
+  upscale: {
+    path: 4,
+    roles: ['IMG-gen'],
+    needs: ({ modules }) => UPSCALE in (modules['IMG-gen']?.graphs ?? {}),
+    run: upscale,
   },
   speak: { path: 4, roles: ['TTS'], run: speak },
 })

@@ -269,6 +269,13 @@ export interface PaintRequest extends Common {
   readonly noiseLevel?: number | undefined
 }
 
+/** Path 4: the same picture with twice as many dots along each side, by the part `upscale` of the picture generator. */
+export interface UpscaleRequest extends Common {
+  readonly task: 'upscale'
+  /** At most 1,048,576 dots. */
+  readonly picture: PictureSource
+}
+
 export type Request =
   | GenerateRequest
   | CompleteRequest
@@ -282,6 +289,7 @@ export type Request =
   | DescribeRequest
   | SpeakRequest
   | PaintRequest
+  | UpscaleRequest
 
 export type Task = Request['task']
 export type RequestOf<T extends Task> = Extract<Request, { task: T }>
@@ -369,6 +377,7 @@ export interface Outputs {
   readonly speak: SpeakOutput
   /** RGB; `encodePng` of media makes a file of it. */
   readonly paint: Picture
+  readonly upscale: Picture
 }
 
 export type Event<T extends Task = Task> =

@@ -40,59 +40,99 @@ export interface FlowOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+type OpenGraph = (graph: string) => Promise<Session>
+
+/** Part of the module that makes pictures larger. */
+export const UPSCALE = 'upscale'
+
+/** The velocity of every dot at a time, in thousandths. */
+export type Velocity = (dots: Float32Array<ArrayBuffer>, time: number) => Promise<Float32Array>
+
+/**
+ * Turns noise into pictures where it lies, in steps of equal length (Euler's method); tells every step that is done.
+ * @throws M4Error `INVALID_REQUEST`, `ABORTED`
+ */
+export async function* flow(
+  dots: Float32Array<ArrayBuffer>,
+  velocity: Velocity,
+  { steps, signal }: Pick<FlowOptions, 'steps' | 'signal'>,
+): AsyncGenerator<StepDone, void> {
+  if (!Number.isInteger(steps) || steps < 1 || steps > LAST_TIME)
+    throw new M4Error('INVALID_REQUEST', `steps: expected a whole number from 1 to ${LAST_TIME}, got ${steps}.`)
+  const times = Array.from({ length: steps + 1 }, (_, i) => Math.round((LAST_TIME * i) / steps))
+  for (let i = 0; i < steps; i++) {
+    throwIfAborted(signal)
+    const said = await velocity(dots, times[i]!)
+    const share = (times[i + 1]! - times[i]!) / LAST_TIME
+    for (let d = 0; d < dots.length; d++) dots[d]! += share * said[d]!
+    yield { done: i + 1, of: steps }
+  }
+}
+
+/** Of both branches, one behind the other: away + guidance · (given − away). */
+export function guided(said: Float32Array, guidance: number): Float32Array {
+  const half = said.length / 2
+  return said.subarray(0, half).map((away, i) => away + guidance * (said[half + i]! - away))
+}
+
 export class FlowPainter extends Handle {
   readonly facts: FlowFacts
   readonly #engine: Engine
   readonly #velocity: Session
+  readonly #open: OpenGraph
+  #larger: Session | undefined
 
-  constructor(engine: Engine, velocity: Session, facts: FlowFacts) {
+  /** @param open opens another graph of the module, when it is first needed */
+  constructor(engine: Engine, velocity: Session, facts: FlowFacts, open: OpenGraph) {
     super('flow-painter')
     this.facts = facts
     this.#engine = engine
     this.#velocity = velocity
+    this.#open = open
   }
 
-  /** Tells every step that is done; the picture at the end. Same options, same picture. @throws M4Error `INVALID_REQUEST`, `ABORTED`, `ENGINE` */
+  /** More dots for a picture, each colour by itself. @throws M4Error `ENGINE`, `ABORTED` */
+  async upscale({ data, width, height }: Picture, signal?: AbortSignal): Promise<Picture> {
+    this.assertLive('upscale')
+    this.#larger ??= await this.#open(UPSCALE)
+    const planes = Float32Array.from({ length: data.length }, (_, i) => {
+      const [plane, dot] = [Math.floor(i / (width * height)), i % (width * height)]
+      return data[3 * dot + plane]! / 255
+    })
+    using plane = this.#engine.tensor('float32', [3, 1, height, width], planes)
+    using larger = (await this.#larger.run({ plane }, ['larger'], { signal })).larger!
+    const [, , rows, columns] = larger.dims as [number, number, number, number]
+    const shades = Float32Array.from(larger.data as Float32Array, (value) => Math.min(1, Math.max(0, value)))
+    return pictureFromPlanes(hostTensor('float32', [1, 3, rows, columns], shades))
+  }
+
+  /** Tells every step that is done; the picture at the end. Same options, same picture. @throws M4Error as `flow`, `ENGINE` */
   async *paint(options: FlowOptions): AsyncGenerator<StepDone, Picture> {
     this.assertLive('paint')
-    const { given, away, steps, guidance, signal } = options
-    if (!Number.isInteger(steps) || steps < 1 || steps > LAST_TIME)
-      throw new M4Error('INVALID_REQUEST', `steps: expected a whole number from 1 to ${LAST_TIME}, got ${steps}.`)
+    const { given, away, guidance, signal } = options
     const { channels, size } = this.facts
     const normal = normalSource(options.seed)
     const dots = Float32Array.from({ length: channels * size * size }, normal)
-    const told = guidance === 1 ? [given] : [away, given]
-    const times = Array.from({ length: steps + 1 }, (_, i) => Math.round((LAST_TIME * i) / steps))
-    for (let i = 0; i < steps; i++) {
-      throwIfAborted(signal)
-      const said = await this.#look(dots, times[i]!, told, signal)
-      const share = (times[i + 1]! - times[i]!) / LAST_TIME
-      const last = said.length - dots.length
-      for (let d = 0; d < dots.length; d++) {
-        const [plain, asked] = [said[d]!, said[last + d]!]
-        dots[d]! += share * (last ? plain + guidance * (asked - plain) : plain)
-      }
-      yield { done: i + 1, of: steps }
-    }
+    const velocity: Velocity = async (at, time) =>
+      guidance === 1
+        ? this.look(at, time, [given], signal)
+        : guided(await this.look(Float32Array.of(...at, ...at), time, [away, given], signal), guidance)
+    yield* flow(dots, velocity, options)
     const planes = dots.map((value) => Math.min(1, Math.max(0, (value + 1) / 2)))
     return pictureFromPlanes(hostTensor('float32', [1, channels, size, size], planes))
   }
 
-  /** The velocity under each of what is told, one after the other. */
-  async #look(
-    dots: Float32Array,
+  /** The velocity of pictures [N, Z, Y, X], each under what it is told. @throws M4Error `ENGINE`, `ABORTED` */
+  async look(
+    picture: Float32Array<ArrayBuffer>,
     time: number,
     told: readonly Float32Array[],
-    signal: AbortSignal | undefined,
+    signal?: AbortSignal,
   ): Promise<Float32Array> {
     const { channels, size, joint } = this.facts
     const rows = told.length
-    const picture = new Float32Array(rows * dots.length)
     const vectors = new Float32Array(rows * joint)
-    for (const [row, vector] of told.entries()) {
-      picture.set(dots, row * dots.length)
-      vectors.set(vector, row * joint)
-    }
+    for (const [row, vector] of told.entries()) vectors.set(vector, row * joint)
     const feeds: Record<string, Tensor> = {
       picture: this.#engine.tensor('float32', [rows, channels, size, size], picture),
       time: this.#engine.tensor('int64', [rows], new BigInt64Array(rows).fill(BigInt(time))),
@@ -109,6 +149,7 @@ export class FlowPainter extends Handle {
 
   protected override release(): void {
     this.#velocity.dispose()
+    this.#larger?.dispose()
   }
 }
 
@@ -124,5 +165,6 @@ export async function openFlowPainter(
     size: configNumber(entry, 'size'),
     joint: configNumber(entry, 'joint'),
   }
-  return new FlowPainter(engine, await engine.createSession({ path: image.graphPath(role, 'velocity') }), facts)
+  const open: OpenGraph = (graph) => engine.createSession({ path: image.graphPath(role, graph) })
+  return new FlowPainter(engine, await open('velocity'), facts, open)
 }

@@ -7,7 +7,12 @@ type Row = number[]
 export function velocityReference(
   config: SmallFlowConfig,
   weights: ReadonlyMap<string, WeightTensor>,
-  input: { readonly picture: Float32Array; readonly waves: Float32Array; readonly joint: Float32Array },
+  input: {
+    readonly picture: Float32Array
+    readonly rest: number
+    readonly waves: Float32Array
+    readonly joint: Float32Array
+  },
 ): Row {
   const { channels, size, patch, width, heads, layers } = config
   const side = size / patch
@@ -63,7 +68,7 @@ export function velocityReference(
   const out: Row = new Array(channels * size ** 2)
   for (const [p, row] of x.entries())
     linear('patches/out', modulated(row, shift, scale)).forEach((value, i) => {
-      out[place(p, i)] = value
+      out[place(p, i)] = (value - input.picture[place(p, i)]!) / input.rest
     })
   return out
 }

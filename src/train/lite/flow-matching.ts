@@ -7,7 +7,7 @@
 
 import { normalSource, randomSource } from '../../core/random.js'
 import { type HostTensor, hostTensor, int64Tensor } from '../../core/tensor.js'
-import { LAST_TIME, type SmallFlowConfig, smallFlowGraph, type WeightTensor } from '../../models/index.js'
+import { LAST_TIME, restOfWay, type SmallFlowConfig, smallFlowGraph, type WeightTensor } from '../../models/index.js'
 import { differentiable } from '../autodiff/frozen.js'
 import { trainable } from '../full.js'
 import { mseLoss } from '../losses/index.js'
@@ -39,7 +39,7 @@ export interface FlowSample {
   readonly joint: Float32Array
 }
 
-/** Parameters of the generator and the mean square of (velocity − (x − n)): inputs as `flowBatch` gives them. */
+/** Parameters of the generator and the mean square of its velocity's error: inputs as `flowBatch` gives them. */
 export function flowProgram(config: SmallFlowConfig, weights: ReadonlyMap<string, WeightTensor>) {
   const graph = smallFlowGraph(config, weights, { default: 'fp32' })
   const full = trainable(graph, weights)
@@ -68,12 +68,13 @@ export function flowBatch(
   const joint = hostTensor('float32', [samples.length, width])
   const times = samples.map(() => Math.round(LAST_TIME / (1 + Math.exp(-noiseOf(uniform, 1)[0]!))))
   for (const [row, sample] of samples.entries()) {
-    const t = times[row]! / LAST_TIME
+    const [t, rest] = [times[row]! / LAST_TIME, restOfWay(times[row]!)]
     const noise = noiseOf(uniform, dots)
     for (let i = 0; i < dots; i++) {
-      const direction = sample.picture[i]! - noise[i]!
-      picture.data[row * dots + i] = noise[i]! + t * direction
-      target.data[row * dots + i] = direction
+      const end = sample.picture[i]!
+      const now = noise[i]! + t * (end - noise[i]!)
+      picture.data[row * dots + i] = now
+      target.data[row * dots + i] = (end - now) / rest
     }
     if (uniform() >= UNTOLD)
       joint.data.set(strayed(sample.joint, STRAY * uniform(), noiseOf(uniform, width)), row * width)

@@ -2,13 +2,15 @@
 
 import type { LiteTraining } from './module.js'
 import { trainPictureGenerator } from './picture-generator.js'
+import { trainUpscaler } from './upscaler.js'
 
 export { type LiteModule, type LiteRecord, type LiteRequest, type LiteTraining, writeLiteModule } from './module.js'
 
 /** Name of the file in `weights/lite` → its training, in the order in which they are made. */
 export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {
   'picture-generator': {
-    about: 'IMG-gen: small pictures after a vector of the joint space; MNIST, Fashion-MNIST, Quick, Draw!',
+    about: 'IMG-gen: small pictures after a vector of the joint space; MNIST, Fashion-MNIST',
     train: trainPictureGenerator,
   },
+  upscaler: { about: 'IMG-gen, part upscale: twice the dots; 240 photographs', train: trainUpscaler },
 }

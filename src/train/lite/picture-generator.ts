@@ -1,6 +1,5 @@
 /**
- * The module IMG-gen of `lite`: 28 × 28 shades of grey after a sentence about a digit, a piece of clothing or a thing that people
- * drew. Stops when asked and goes on from there; the same seed gives the same weights.
+ * The module IMG-gen of `lite`: 28 × 28 shades of grey after a sentence about a digit or a piece of clothing. Stops when asked and goes on from there; the same seed gives the same weights.
  */
 
 import { mkdir } from 'node:fs/promises'
@@ -10,7 +9,13 @@ import { sha256Hex } from '../../core/hash.js'
 import { randomSource } from '../../core/random.js'
 import type { Engine } from '../../engine/types.js'
 import { encodeModel } from '../../graph/index.js'
-import { ARCHITECTURES, type SmallFlowConfig, type WeightTensor, withOrigins } from '../../models/index.js'
+import {
+  ARCHITECTURES,
+  SMALL_FLOW_28,
+  type SmallFlowConfig,
+  type WeightTensor,
+  withOrigins,
+} from '../../models/index.js'
 import { openFirmware } from '../../runtime/index.js'
 import { type FitSubject, fitSubject } from '../fit.js'
 import { checkpointTensors, withTrained } from '../full.js'
@@ -19,15 +24,7 @@ import { stepGraph } from '../step-graph.js'
 import { type FlowSample, flowBatch, flowProgram } from './flow-matching.js'
 import { digestOfPins, halves, type LiteModule, type LiteRequest, parameterCount } from './module.js'
 import { PICTURE_FAMILIES, type PictureFamily, promptsOf } from './picture-prompts.js'
-import {
-  PICTURE_SIZE,
-  type PictureSet,
-  type Pictures,
-  pictureAt,
-  readClothes,
-  readDigits,
-  readDrawings,
-} from './picture-sets.js'
+import { PICTURE_SIZE, type PictureSet, type Pictures, pictureAt, readClothes, readDigits } from './picture-sets.js'
 import { PICTURE_FILES } from './picture-sources.js'
 
 /** A set to learn from, and what each class is called. */
@@ -35,34 +32,20 @@ export interface TaughtSet extends PictureSet {
   readonly family: Pick<PictureFamily, 'name'>
   /** Vectors of the sentences of each class. [classes][sentences][E] */
   readonly vectors: readonly (readonly Float32Array[])[]
-  /** How often a round shows each picture. */
-  readonly times: number
-  /** Mirrored and moved by up to 2 dots. */
-  readonly varied: boolean
 }
 
-const OPTIMISER = { ...OPTIMISER_DEFAULTS, lr: 2e-3, beta2: 0.99 }
+const OPTIMISER = { ...OPTIMISER_DEFAULTS, lr: 1.5e-3, beta2: 0.99 }
 
 const FULL = {
-  config: {
-    channels: 1,
-    size: PICTURE_SIZE,
-    patch: 14,
-    width: 224,
-    feedForward: 896,
-    layers: 4,
-    heads: 7,
-    joint: 384,
-    conditionWidth: 128,
-  },
-  batch: 256,
-  steps: 900,
-  evalEvery: 150,
-  evalSamples: 512,
+  config: SMALL_FLOW_28,
+  batch: 128,
+  steps: 650,
+  evalEvery: 130,
+  evalSamples: 256,
 } as const
 
 const SMOKE = {
-  config: { ...FULL.config, width: 16, feedForward: 32, layers: 1, heads: 2, joint: 8, conditionWidth: 8 },
+  config: { ...SMALL_FLOW_28, width: 16, feedForward: 32, layers: 1, heads: 2, joint: 8, conditionWidth: 8 },
   batch: 8,
   steps: 60,
   evalEvery: 20,
@@ -169,7 +152,7 @@ function flowSubject(
       const own = side === 'train' ? mixed(seed, step) : mixed(seed, -1 - indices[0]!)
       const random = randomSource(own)
       const rows = indices.map((i) => (side === 'train' ? train : heldOut)[i]!)
-      const samples = rows.map((row) => sampleOf(row, side === 'train', random))
+      const samples = rows.map((row) => sampleOf(row, random))
       return { feeds: flowBatch(config, samples, own ^ 0xf10), weight: indices.length, units: indices.length }
     },
     weightOf: (indices) => indices.length,
@@ -193,8 +176,7 @@ interface Row {
 function rowsOf(sets: readonly TaughtSet[], side: 'train' | 'heldOut'): Row[] {
   return sets.flatMap((set) => {
     const pictures = set[side]
-    const once = Array.from({ length: pictures.labels.length }, (_, index) => ({ set, pictures, index }))
-    return Array.from({ length: side === 'train' ? set.times : 1 }, () => once).flat()
+    return Array.from({ length: pictures.labels.length }, (_, index) => ({ set, pictures, index }))
   })
 }
 
@@ -208,25 +190,16 @@ function shuffled<T>(items: T[], seed: number): T[] {
 }
 
 /** A picture in [-1, 1] and one of its sentences. */
-function sampleOf({ set, pictures, index }: Row, isTraining: boolean, random: () => number): FlowSample {
+function sampleOf({ set, pictures, index }: Row, random: () => number): FlowSample {
   const sentences = set.vectors[pictures.labels[index]!]!
-  const joint = sentences[Math.floor(random() * sentences.length)]!
-  const vary = isTraining && set.varied
-  const within = (most: number) => (vary ? Math.floor(random() * (2 * most + 1)) - most : 0)
-  const [right, down, mirrored] = [within(2), within(2), vary && random() < 0.5]
-  const dots = pictureAt(pictures, index)
-  const picture = new Float32Array(dots.length).fill(-1)
-  for (let y = 0; y < PICTURE_SIZE; y++)
-    for (let x = 0; x < PICTURE_SIZE; x++) {
-      const [fromX, fromY] = [(mirrored ? PICTURE_SIZE - 1 - x : x) - right, y - down]
-      if (Math.min(fromX, fromY) < 0 || Math.max(fromX, fromY) >= PICTURE_SIZE) continue
-      picture[y * PICTURE_SIZE + x] = dots[fromY * PICTURE_SIZE + fromX]! / 127.5 - 1
-    }
-  return { picture, joint }
+  return {
+    picture: Float32Array.from(pictureAt(pictures, index), (dot) => dot / 127.5 - 1),
+    joint: sentences[Math.floor(random() * sentences.length)]!,
+  }
 }
 
 async function readSets(home: string, engine: Engine, signal?: AbortSignal): Promise<TaughtSet[]> {
-  const readers = { digits: readDigits, clothes: readClothes, drawings: readDrawings }
+  const readers = { digits: readDigits, clothes: readClothes }
   using firmware = await openFirmware('lite', { home, engine })
   const sets: TaughtSet[] = []
   for (const family of PICTURE_FAMILIES) {
@@ -235,9 +208,7 @@ async function readSets(home: string, engine: Engine, signal?: AbortSignal): Pro
       const { output } = await firmware.ask({ task: 'embed', texts: promptsOf(family.templates, names), signal })
       vectors.push([...output.embeddings])
     }
-    const isFew = family.name === 'drawings'
-    const set = await readers[family.name](home, signal)
-    sets.push({ ...set, family, vectors, times: isFew ? 12 : 1, varied: isFew })
+    sets.push({ ...(await readers[family.name](home, signal)), family, vectors })
   }
   return sets
 }
@@ -254,5 +225,5 @@ function madeUpSet(width: number): TaughtSet {
   }
   const unit = (at: number) => Float32Array.from({ length: width }, (_, i) => Number(i === at))
   const vectors = [[unit(0)], [unit(1)]]
-  return { family: { name: 'digits' }, train: side(64), heldOut: side(16), vectors, times: 1, varied: false }
+  return { family: { name: 'digits' }, train: side(64), heldOut: side(16), vectors }
 }

@@ -1,9 +1,7 @@
 /** What people may call each picture: names of the classes, and sentences around them. */
 
-import { DRAWINGS } from './picture-sources.js'
-
 export interface PictureFamily {
-  readonly name: 'digits' | 'clothes' | 'drawings'
+  readonly name: 'digits' | 'clothes'
   /** `{}` stands for a name. */
   readonly templates: readonly string[]
   /** Never trained on: what the generator is measured with. */
@@ -11,8 +9,6 @@ export interface PictureFamily {
   /** Names of each class, the first one its label. */
   readonly classes: readonly (readonly string[])[]
 }
-
-const withArticle = (name: string) => (/^[aeiou]/.test(name) ? `an ${name}` : `a ${name}`)
 
 export const PICTURE_FAMILIES: readonly PictureFamily[] = [
   {
@@ -84,23 +80,6 @@ export const PICTURE_FAMILIES: readonly PictureFamily[] = [
       ['a bag', 'a handbag', 'a purse'],
       ['an ankle boot', 'a boot', 'ankle boots'],
     ],
-  },
-  {
-    name: 'drawings',
-    templates: [
-      '{}',
-      'a drawing of {}',
-      'a sketch of {}',
-      'a doodle of {}',
-      'a picture of {}',
-      'a photo of {}',
-      'someone drew {}',
-      'a simple line drawing of {}',
-      'this is {}',
-      'the sound of {}',
-    ],
-    unseen: ['please draw {}', 'an image of {}', 'a quick pen sketch showing {}', 'I can see {}'],
-    classes: Object.keys(DRAWINGS).map((name) => [withArticle(name), name]),
   },
 ]
 

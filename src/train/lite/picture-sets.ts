@@ -1,10 +1,9 @@
 /** The pictures of `picture-sources.ts`, read: shades of grey by class, those that are held out apart. */
 
 import { readFile } from 'node:fs/promises'
-import { gunzipSync } from 'node:zlib'
 import { pullSources, type Source } from '../../checkpoint/sources/index.js'
 import { M4Error } from '../../core/errors.js'
-import { CLOTHES, DIGITS, DRAWINGS } from './picture-sources.js'
+import { CLOTHES, DIGITS } from './picture-sources.js'
 
 /** Along each side. */
 export const PICTURE_SIZE = 28
@@ -43,16 +42,6 @@ export async function readClothes(home: string, signal?: AbortSignal): Promise<P
     return data.filter(({ length }) => length === DOTS).map((row) => Uint8Array.from(row))
   })
   return divided(classes, 1000)
-}
-
-/** The last 10 of 100 of each class held out. */
-export async function readDrawings(home: string, signal?: AbortSignal): Promise<PictureSet> {
-  const files = await readAll(Object.values(DRAWINGS), home, signal)
-  const classes = files.map((file) => {
-    const lines = gunzipSync(file).toString().trim().split('\n')
-    return lines.map((line) => Uint8Array.from(JSON.parse(line) as number[], (share) => Math.round(255 * share)))
-  })
-  return divided(classes, 10)
 }
 
 async function readAll(sources: readonly Source[], home: string, signal?: AbortSignal): Promise<Buffer[]> {
