@@ -2,7 +2,7 @@
  * What the small picture generator of `lite` paints: 100 pictures a class by sentences that it was never trained on, recognised by a
  * classifier that was trained on real pictures alone.
  *
- *   node bench/pictures.mjs [--home M4FM_HOME] [--count 100] [--steps 25] [--guidance 2] [--quick]
+ *   node bench/pictures.mjs [--home M4FM_HOME] [--count 100] [--steps 25] [--guidance 3] [--quick]
  *
  * Writes bench/results/pictures.json, .md and .png; `--quick` prints, and writes pictures-quick.png here.
  */
@@ -31,7 +31,7 @@ const { values } = parseArgs({
     home: { type: 'string', default: m4fmHome() },
     count: { type: 'string', default: '100' },
     steps: { type: 'string', default: '25' },
-    guidance: { type: 'string', default: '2' },
+    guidance: { type: 'string', default: '3' },
     quick: { type: 'boolean', default: false },
   },
 })
@@ -56,7 +56,7 @@ const real = Array.from({ length: heldOut.labels.length / EVERY }, (_, k) => {
 })
 
 const lite = findRecipe('lite')
-const modules = { TXT: lite.modules.TXT, 'IMG-gen': lite.modules['IMG-gen'] }
+const modules = { TXT: lite.modules.TXT, 'IMG-gen': { ...lite.modules['IMG-gen'], graphs: {} } }
 const { path } = await buildFirmware({ ...lite, name: 'lite-pictures', modules }, { home: values.home })
 const firmware = await openFirmware(path, { engine })
 const { image } = firmware

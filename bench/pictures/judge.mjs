@@ -20,8 +20,8 @@ export async function trainJudge(engine, { dots, labels }, classes) {
   const head = classifierHead({ in: DOTS, hidden: HIDDEN, classes, activation: JUDGE.activation })
   const graph = stepGraph('judge', head.parameters, headProgram(head), 'adamw')
   const session = await engine.createSession({ bytes: await encodeModel(graph) }, { memoryPattern: false })
-  using state = new TrainingState(engine, head.parameters, initialValues(head.parameters, JUDGE.seed))
-  using stepper = new StepSession(engine, session, state)
+  const state = new TrainingState(engine, head.parameters, initialValues(head.parameters, JUDGE.seed))
+  const stepper = new StepSession(engine, session, state)
   const steps = Math.floor((JUDGE.rounds * labels.length) / JUDGE.batch)
   const stream = batches(labels.length, { size: JUDGE.batch, seed: JUDGE.seed, from: FIRST_BATCH })
   for (let step = 0; step < steps; step++) {
@@ -40,6 +40,8 @@ export async function trainJudge(engine, { dots, labels }, classes) {
     weight: state.parameter(`layers.${i}`).slice(),
     bias: state.parameter(`layers.${i}/bias`).slice(),
   }))
+  stepper.dispose()
+  state.dispose()
   return (x) => {
     const features = relu(dense(layers[1], relu(dense(layers[0], x))))
     const logits = dense(layers[2], features)

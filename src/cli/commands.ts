@@ -175,7 +175,7 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
       { flags: '--strength <x>', about: 'paint: how much of the picture may change, up to 1 (default 0.8)' },
       { flags: '--negative <text>', about: 'paint: what the picture should not look like' },
       { flags: '--steps <n>', about: 'paint: evaluations of the model (default 50; lite 25)' },
-      { flags: '--guidance <x>', about: 'paint: how closely the text is followed (default 7.5; lite 2)' },
+      { flags: '--guidance <x>', about: 'paint: how closely the text is followed (default 7.5; lite 3)' },
       { flags: '--sampler <name>', about: 'paint: ddim or pndm' },
       { flags: '--width <n>', about: 'paint: dots, a multiple of 8' },
       { flags: '--height <n>', about: 'paint: dots, a multiple of 8' },

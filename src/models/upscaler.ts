@@ -80,12 +80,13 @@ function laidOut(g: Scope, phases: Value, scale: number): Value {
 export function cubicKernels(scale: number): Float32Array {
   const rows = Array.from({ length: scale }, (_, phase) => {
     const at = (phase + 0.5) / scale - 0.5
-    return Array.from({ length: 5 }, (_, tap) => keys(tap - 2 - at))
+    return Array.from({ length: 5 }, (_, tap) => cubicKernel(tap - 2 - at))
   })
   return Float32Array.from(rows.flatMap((y) => rows.flatMap((x) => y.flatMap((a) => x.map((b) => a * b)))))
 }
 
-function keys(offset: number): number {
+/** Keys' kernel with a = −½, at an offset in dots. */
+export function cubicKernel(offset: number): number {
   const x = Math.abs(offset)
   if (x <= 1) return 1.5 * x ** 3 - 2.5 * x ** 2 + 1
   return x < 2 ? -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 : 0

@@ -15,7 +15,7 @@ import type { Work } from './work.js'
 
 /** Measured: `bench/pictures.mjs`. */
 const DEFAULT_STEPS = 25
-const DEFAULT_GUIDANCE = 2
+const DEFAULT_GUIDANCE = 3
 
 /** Whether the image's picture generator knows nothing but vectors. */
 export const paintsVectors = ({ modules }: Pick<Manifest, 'modules'>): boolean =>

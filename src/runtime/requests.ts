@@ -247,7 +247,7 @@ export interface PaintRequest extends Common {
   readonly strength?: number | undefined
   /** Looks of the model; more is finer and slower. Default 50; 25 of a generator that paints after vectors. */
   readonly steps?: number | undefined
-  /** How closely the text is followed, 1 to 100. Default 7.5; 2 of a generator that paints after vectors. */
+  /** How closely the text is followed, 1 to 100. Default 7.5; 3 of a generator that paints after vectors. */
   readonly guidance?: number | undefined
   /** Default 0. */
   readonly seed?: number | undefined

@@ -11,7 +11,6 @@ import type { Work } from './work.js'
 const MOST_DOTS = 1024 * 1024
 
 /** @throws M4Error `PICTURE_INVALID`, `INVALID_REQUEST`, `NOT_AVAILABLE`, `ABORTED`, `ENGINE` */
-// biome-ignore lint/correctness/useYield: one look, no events
 export async function* upscale(request: UpscaleRequest, work: Work): AsyncGenerator<never, Picture> {
   if (!work.image.manifest.modules['IMG-gen']?.graphs.upscale)
     throw new M4Error('NOT_AVAILABLE', `The image ${work.image.manifest.name} has no IMG-gen with a part upscale.`, {
