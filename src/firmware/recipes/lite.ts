@@ -80,7 +80,7 @@ const PICTURE_GENERATOR: Source = {
 
 const UPSCALER: Source = {
   name: 'upscaler.safetensors',
-  sha256: '9f9b02a3dae2fc9978db1d336cf9e239e0ac83b0fa02c6f37459c6b06404cf9d',
+  sha256: 'fee32baaf313785641089123d65875a96a15ed63db5f8279410ee5f4d60c283c',
   bytes: 12_792,
   licence: 'LicenseRef-ImageNet-terms',
   publisher: 'this project',
