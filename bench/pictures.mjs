@@ -56,7 +56,7 @@ const real = Array.from({ length: heldOut.labels.length / EVERY }, (_, k) => {
 })
 
 const lite = findRecipe('lite')
-const modules = { TXT: lite.modules.TXT, 'IMG-gen': { ...lite.modules['IMG-gen'], graphs: {} } }
+const modules = { TXT: lite.modules.TXT, 'IMG-gen': lite.modules['IMG-gen'] }
 const { path } = await buildFirmware({ ...lite, name: 'lite-pictures', modules }, { home: values.home })
 const firmware = await openFirmware(path, { engine })
 const { image } = firmware

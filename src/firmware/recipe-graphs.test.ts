@@ -47,7 +47,7 @@ test.each(Object.values(RECIPES))('$name: graphs without weights, licences, expl
   for (const { licence, uris, sha256 } of sourcesOf(recipe)) {
     expect(licence).toMatch(/^[\w.-]+$/)
     expect(sha256).toMatch(/^([0-9a-f]{64}|unpinned)$/)
-    for (const uri of uris) expect(uri).toMatch(/^(npm|hf|https):/)
+    for (const uri of uris) expect(uri).toMatch(/^(npm|hf|https|bundled):/)
     // A package of npm states its digest, so it is never unpinned.
     if (sha256 === 'unpinned') for (const uri of uris) expect(uri).not.toMatch(/^npm:/)
   }

@@ -11,7 +11,10 @@ export interface Plane {
   readonly height: number
 }
 
-export function cubicResize({ data, width, height }: Plane, to: { readonly width: number; readonly height: number }): Plane {
+export function cubicResize(
+  { data, width, height }: Plane,
+  to: { readonly width: number; readonly height: number },
+): Plane {
   const columns = spans(width, to.width)
   const narrow = new Float32Array(height * to.width)
   for (let y = 0; y < height; y++)

@@ -8,6 +8,7 @@ import { liveHandles } from '../../core/disposal.js'
 import { openEngine } from '../../engine/index.js'
 import { ARCHITECTURES, cubicKernels, upscalerGraph } from '../../models/index.js'
 import { openTestGraph } from '../heads/testing/learn.js'
+import { cubicResize } from './cubic-resize.js'
 import { trainUpscaler } from './upscaler.js'
 
 const home = mkdtempSync(join(tmpdir(), 'm4-upscaler-'))
@@ -38,6 +39,20 @@ test('what training starts with is cubic: a straight slope stays one, and even g
   const dots = larger.data as Float32Array
   for (let y = 0; y < 10; y++)
     for (let x = 5; x < 13; x++) expect(dots[y * 18 + x]).toBeCloseTo(0.1 * ((x + 0.5) / 2 - 0.5), 5)
+})
+
+test('a plane made smaller keeps even grey and the middle of a slope; enlarged, it is the cubic of the graph', () => {
+  const slope = { data: Float32Array.from({ length: 24 * 4 }, (_, i) => i % 24), width: 24, height: 4 }
+  const half = cubicResize(slope, { width: 12, height: 2 })
+  for (let x = 3; x < 9; x++) expect(half.data[x]).toBeCloseTo(2 * x + 0.5, 4)
+  const even = cubicResize({ ...slope, data: new Float32Array(96).fill(7) }, { width: 7, height: 9 })
+  expect(even.data).toHaveLength(63)
+  for (const value of even.data) expect(value).toBeCloseTo(7, 5)
+  const dot = { data: Float32Array.from({ length: 25 }, (_, i) => Number(i === 12)), width: 5, height: 5 }
+  const twice = cubicResize(dot, { width: 10, height: 10 }).data
+  const kernels = cubicKernels(2)
+  for (const phase of [0, 1, 2, 3])
+    expect(twice[(4 + (phase >> 1)) * 10 + 4 + (phase % 2)]).toBeCloseTo(kernels[phase * 25 + 12]!, 6)
 })
 
 test('a few steps make held-out pictures sharper, and the same seed gives the same weights', async () => {

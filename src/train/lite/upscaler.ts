@@ -188,7 +188,12 @@ async function pairOf(bytes: Uint8Array): Promise<Pair> {
   })
   const small = cubicResize({ data: large, ...whole }, { width, height }).data
   // A file holds whole levels.
-  return { large, small: small.map((share) => Math.min(255, Math.max(0, Math.round(255 * share))) / 255), width, height }
+  return {
+    large,
+    small: small.map((share) => Math.min(255, Math.max(0, Math.round(255 * share))) / 255),
+    width,
+    height,
+  }
 }
 
 /** Bars of different widths. */
