@@ -9,6 +9,8 @@ export const STREAMED: ReadonlySet<Task> = new Set(['generate', 'complete', 'lis
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`
 
+const pictureLine = ({ width, height }: Outputs['paint']) => `a picture of ${width} × ${height} dots`
+
 const ANSWERS: Readonly<{ [T in Task]: (output: Outputs[T]) => string }> = Object.freeze({
   generate: ({ text }) => text,
   complete: ({ text }) => text,
@@ -57,7 +59,8 @@ const ANSWERS: Readonly<{ [T in Task]: (output: Outputs[T]) => string }> = Objec
     ),
   segment: (output) => `a mask of ${output.width} × ${output.height} dots`,
   count: ({ count }) => count.toFixed(1),
-  paint: ({ width, height }) => `a picture of ${width} × ${height} dots`,
+  paint: pictureLine,
+  upscale: pictureLine,
   speak: ({ durationS, sampleRateHz, sentences, unspoken }) =>
     [
       `${durationS.toFixed(2)} s of speech at ${sampleRateHz} Hz, ${plural(sentences.length, 'sentence')}`,

@@ -148,7 +148,7 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
         flags: '--task <task>',
         about:
           'generate, complete, classify, transcribe, listen, describe, embed, similarity, match, retrieve, detect, keypoints, segment, ' +
-          'count, speak or paint; or an entry of mAIBench, T1 to T50 (see `m4fm tasks`)',
+          'count, speak, paint or upscale; or an entry of mAIBench, T1 to T50 (see `m4fm tasks`)',
       },
       { flags: '--image <image>', about: 'the image; all arguments are then input' },
       { flags: '--file <path>', about: 'read the input from a file; - is standard input' },
@@ -175,11 +175,11 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
       { flags: '--chat', about: "generate: the input is a user's message, not a text to continue" },
       {
         flags: '--out <file>',
-        about: 'the file to write: WAV of speak, PNG of paint and segment (grey: class or foreground)',
+        about: 'the file to write: WAV of speak, PNG of paint, upscale and segment (grey: class or foreground)',
       },
       { flags: '--voice <name>', about: 'speak: one of several voices, by number or name' },
       { flags: '--speed <x>', about: 'speak: 0.25 to 4, 1 is as published' },
-      { flags: '--picture <file>', about: 'paint: a picture to start from' },
+      { flags: '--picture <file>', about: 'paint: a picture to start from; upscale: the one to enlarge' },
       {
         flags: '--from <item>',
         about: 'paint (unCLIP): a file of a picture, sound or motion, or a text, to paint after',
@@ -187,8 +187,8 @@ export const COMMANDS: Readonly<Record<string, CommandSpec | CommandGroup>> = Ob
       { flags: '--noise-level <n>', about: 'paint: how freely, 0 to 999 (default 0)' },
       { flags: '--strength <x>', about: 'paint: how much of the picture may change, up to 1 (default 0.8)' },
       { flags: '--negative <text>', about: 'paint: what the picture should not look like' },
-      { flags: '--steps <n>', about: 'paint: evaluations of the model (default 50)' },
-      { flags: '--guidance <x>', about: 'paint: how closely the text is followed (default 7.5)' },
+      { flags: '--steps <n>', about: 'paint: evaluations of the model (default 50; lite 25)' },
+      { flags: '--guidance <x>', about: 'paint: how closely the text is followed (default 7.5; lite 3)' },
       { flags: '--sampler <name>', about: 'paint: ddim or pndm' },
       { flags: '--width <n>', about: 'paint: dots, a multiple of 8' },
       { flags: '--height <n>', about: 'paint: dots, a multiple of 8' },

@@ -132,6 +132,7 @@ const ESSENCE: Readonly<{ [T in Task]: (output: Outputs[T]) => unknown }> = Obje
   segment: ({ width, height }) => ({ width, height }),
   count: ({ count }) => ({ count }),
   paint: ({ width, height }) => ({ width, height }),
+  upscale: ({ width, height }) => ({ width, height }),
   speak: ({ durationS, sentences }) => ({ durationS, sentences: sentences.map(({ text }) => text) }),
 })
 

@@ -173,6 +173,17 @@ const TASKS: Readonly<{ [T in Task]: TaskMaker<T> }> = Object.freeze({
       }
     },
   },
+  upscale: {
+    takes: ['out', 'picture'],
+    make: async ({ context, options }) => {
+      const picture = textOption(options, 'picture')
+      if (picture === undefined)
+        throw new M4Error('USAGE', 'upscale: expected --picture.', {
+          hint: 'For example m4fm run --task upscale --picture small.png --out large.png',
+        })
+      return { task: 'upscale', picture: { file: await readBytes(picture, context.signal) } }
+    },
+  },
   speak: {
     takes: ['out', 'voice', 'speed', 'seed'],
     make: async (input) => {

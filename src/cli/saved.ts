@@ -7,12 +7,15 @@ import { type OptionValues, textOption } from './context.js'
 
 type Saver<T extends Task> = (output: Outputs[T], path: string) => Promise<unknown>
 
+const savePicture: Saver<'paint' | 'upscale'> = async (picture, path) => {
+  const { encodePng } = await import('../media/index.js')
+  await atomicWriteFile(path, await encodePng(picture))
+  return { width: picture.width, height: picture.height, out: path }
+}
+
 const SAVERS: { readonly [T in Task]?: Saver<T> } = Object.freeze({
-  paint: async (picture, path) => {
-    const { encodePng } = await import('../media/index.js')
-    await atomicWriteFile(path, await encodePng(picture))
-    return { width: picture.width, height: picture.height, out: path }
-  },
+  paint: savePicture,
+  upscale: savePicture,
   /** Grey: the number of the class, or the share of foreground in 255 steps. */
   segment: async (output, path) => {
     const { encodePng } = await import('../media/index.js')

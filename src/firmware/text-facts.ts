@@ -114,6 +114,8 @@ const CONFIG: { readonly [K in ArchitectureName]: (tokenizer: Tokenizer) => Reco
     startId: special(tokenizer, CLIP_START) ?? tokenizer.bosId,
     endId: special(tokenizer, CLIP_END) ?? tokenizer.eosId,
   }),
+  'small-flow': NO_TEXT,
+  upscaler: NO_TEXT,
   /** Symbols with blanks between, as their tokenizer gives them: nothing is added. */
   vits: () => ({}),
   foreign: () => ({}),

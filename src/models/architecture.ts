@@ -46,8 +46,10 @@ import {
   resnetRandom,
   resnetWeights,
 } from './resnet.js'
+import { smallFlow } from './small-flow/index.js'
 import { stableDiffusion } from './stable-diffusion/index.js'
 import { TTS_TRANSFORMER_ARCHITECTURES } from './tts-transformer/architecture.js'
+import { upscaler } from './upscaler.js'
 import {
   hopSamples,
   type VitsConfig,
@@ -301,6 +303,8 @@ export const ARCHITECTURES = {
   persimmon,
   ...IMAGEBIND_ARCHITECTURES,
   'stable-diffusion': stableDiffusion,
+  'small-flow': smallFlow,
+  upscaler,
   ...TTS_TRANSFORMER_ARCHITECTURES,
 } as const
 export type ArchitectureName = keyof typeof ARCHITECTURES

@@ -73,7 +73,7 @@ export class Firmware implements Disposable {
     this.#assertLive()
     const route = routeOf(request)
     const asked = request as unknown as RequestOf<R['task']>
-    const path = route.pathOf?.(asked) ?? route.path
+    const path = route.pathOf?.(asked, this.manifest) ?? route.path
     const stopper = this.#stopper(request.signal)
     const { signal } = stopper.controller
     const adapter = 'adapter' in request ? request.adapter?.name : undefined

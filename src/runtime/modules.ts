@@ -8,6 +8,7 @@ import { type Backbone, openBackbone } from './backbone.js'
 import { openPictureGenerator, type PictureGenerator } from './diffusion/index.js'
 import { openForeignVoice } from './foreign-voice.js'
 import type { ModuleReport } from './requests.js'
+import { type FlowPainter, openFlowPainter } from './small-flow.js'
 import { openSpeech, type SpeechRecogniser } from './speech.js'
 import { openJointTextEmbedder, openTextEmbedder, type TextEmbedder } from './text-embedding.js'
 import {
@@ -33,7 +34,7 @@ export interface ModuleTypes {
   readonly 'AUD-B': SoundEncoder | WhisperSoundEncoder
   readonly IMU: MotionEncoder
   readonly TTS: Voice
-  readonly 'IMG-gen': PictureGenerator
+  readonly 'IMG-gen': PictureGenerator | FlowPainter
 }
 
 export type ServedRole = keyof ModuleTypes
@@ -48,7 +49,7 @@ const OPENERS: { readonly [R in ServedRole]: Readonly<Record<string, Opener<Modu
   IMG: { 'imagebind-vision': openPictureEncoder, resnet: openPictureEncoder },
   'AUD-B': { 'imagebind-audio': openSoundEncoder, 'whisper-features': openWhisperSounds },
   IMU: { 'imagebind-imu': openMotionEncoder },
-  'IMG-gen': { 'stable-diffusion': openPictureGenerator },
+  'IMG-gen': { 'stable-diffusion': openPictureGenerator, 'small-flow': openFlowPainter },
   TTS: { vits: openVitsVoice, 'tts-transformer': openTtsTransformerVoice, foreign: openForeignVoice },
 })
 

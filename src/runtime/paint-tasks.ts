@@ -1,11 +1,13 @@
 /**
- * Path 4, the picture generator alone: a text, or a text and a picture, become a picture. Path 3 with `from`: what an encoder saw,
- * heard, felt or read is painted.
+ * Path 4, the picture generator alone: a text, or a text and a picture, become a picture. Path 3 where an encoder wakes before it:
+ * what was seen, heard, felt or read is painted.
  */
 
 import { M4Error } from '../core/errors.js'
 import { decodeImage, type Picture } from '../media/index.js'
+import type { PictureGenerator, StepDone } from './diffusion/index.js'
 import { embeddingToPaint } from './paint-after.js'
+import { paintsVectors, paintVector } from './paint-joint.js'
 import type { Event, PaintRequest, PictureSource } from './requests.js'
 import type { Work } from './work.js'
 
@@ -18,12 +20,23 @@ const DEFAULT_GUIDANCE = 7.5
 const DEFAULT_STRENGTH = 0.8
 
 export async function* paint(request: PaintRequest, work: Work): AsyncGenerator<StepEvent, Picture> {
+  checkRequest(request)
+  const paintWith = paintsVectors(work.image.manifest) ? paintVector : paintDiffusion
+  const steps = await paintWith(request, work)
+  for (;;) {
+    const { done, value } = await steps.next()
+    if (done) return value
+    yield { type: 'step', ...value }
+  }
+}
+
+async function paintDiffusion(request: PaintRequest, work: Work): Promise<AsyncGenerator<StepDone, Picture>> {
   const { prompt = '', negative = '', seed = 0, guidance = DEFAULT_GUIDANCE, from, signal: _, ...rest } = request
-  checkRequest({ ...request, prompt, seed, guidance })
   const picture = rest.picture && (await work.stage('decode picture', () => pictureOf(rest.picture!)))
   const embedding = from === undefined ? rest.embedding : await embeddingToPaint(from, work)
-  const generator = await work.use('IMG-gen')
-  const steps = generator.paint({
+  const generator = (await work.use('IMG-gen')) as PictureGenerator
+  work.tokens.encoded += [prompt, negative].reduce((sum, text) => sum + generator.tokenizer.encode(text).length + 2, 0)
+  return generator.paint({
     prompt,
     negative,
     seed,
@@ -39,17 +52,9 @@ export async function* paint(request: PaintRequest, work: Work): AsyncGenerator<
     signal: work.signal,
     onStage: work.spent,
   })
-  work.tokens.encoded += [prompt, negative].reduce((sum, text) => sum + generator.tokenizer.encode(text).length + 2, 0)
-  for (;;) {
-    const { done, value } = await steps.next()
-    if (done) return value
-    yield { type: 'step', ...value }
-  }
 }
 
-type Checked = PaintRequest & { readonly prompt: string; readonly seed: number; readonly guidance: number }
-
-function checkRequest({ prompt, seed, guidance, embedding, from }: Checked): void {
+function checkRequest({ prompt = '', seed = 0, guidance = 1, embedding, from }: PaintRequest): void {
   if (from !== undefined && embedding)
     throw new M4Error('INVALID_REQUEST', 'paint: expected from or embedding, got both.', { hint: 'Leave one out.' })
   if (prompt.trim() === '' && !embedding && from === undefined)

@@ -5,14 +5,17 @@ import { PROJECT } from './backbone.js'
 import { describe } from './describe-tasks.js'
 import { embed, match, retrieve, similarity } from './embedding-tasks.js'
 import type { ServedRole } from './modules.js'
+import { paintsVectors } from './paint-joint.js'
 import { paint } from './paint-tasks.js'
 import { givesPatches } from './patch-heads/index.js'
 import { count, detect, keypoints, segment } from './patch-tasks.js'
 import { PATCHES } from './patches.js'
 import type { Event, Outputs, PathNumber, RequestOf, Task } from './requests.js'
+import { UPSCALE } from './small-flow.js'
 import { speak } from './speak-tasks.js'
 import { listen, transcribe } from './speech-tasks.js'
 import { classify, complete, generate } from './text-tasks.js'
+import { upscale } from './upscale-tasks.js'
 import type { Work } from './work.js'
 
 /** Gives events while it works and returns the output. */
@@ -24,7 +27,7 @@ export type Handler<T extends Task> = (
 export interface Path<T extends Task> {
   readonly path: PathNumber
   /** Where it depends on what is asked. */
-  readonly pathOf?: (request: RequestOf<T>) => PathNumber
+  readonly pathOf?: (request: RequestOf<T>, manifest: Manifest) => PathNumber
   /** In order of use. A caller may tell beforehand whether an image can do the task. */
   readonly roles: readonly ServedRole[]
   /** What else an image needs for it. */
@@ -59,7 +62,19 @@ export const PATHS: { readonly [T in Task]: Path<T> } = Object.freeze({
   keypoints: { path: 3, roles: ['IMG'], needs: givesPatches, run: keypoints },
   segment: { path: 3, roles: ['IMG'], needs: givesPatches, run: segment },
   count: { path: 3, roles: ['IMG'], needs: givesPatches, run: count },
-  /** What there is to paint after wakes its encoder. */
-  paint: { path: 4, pathOf: ({ from }) => (from === undefined ? 4 : 3), roles: ['IMG-gen'], run: paint },
+  /** What there is to paint after wakes its encoder; so does a text, where the generator knows nothing but vectors. */
+  paint: {
+    path: 4,
+    pathOf: ({ from, embedding }, manifest) =>
+      from !== undefined || (paintsVectors(manifest) && embedding === undefined) ? 3 : 4,
+    roles: ['IMG-gen'],
+    run: paint,
+  },
+  upscale: {
+    path: 4,
+    roles: ['IMG-gen'],
+    needs: ({ modules }) => UPSCALE in (modules['IMG-gen']?.graphs ?? {}),
+    run: upscale,
+  },
   speak: { path: 4, roles: ['TTS'], run: speak },
 })

@@ -276,7 +276,8 @@ export type PictureSource =
   | (Picture & { readonly file?: undefined })
 
 /**
- * Path 4: the picture generator alone; path 3 with `from`: an encoder wakes before it. The same request gives the same picture.
+ * Path 4: the picture generator alone; path 3 with `from`, or where the generator knows nothing but vectors and TXT reads its text:
+ * an encoder wakes before it. The same request gives the same picture.
  */
 export interface PaintRequest extends Common {
   readonly task: 'paint'
@@ -288,26 +289,35 @@ export interface PaintRequest extends Common {
   readonly picture?: PictureSource | undefined
   /** How much of `picture` may change: above 0, at most 1, where nothing of it is left. Default 0.8. */
   readonly strength?: number | undefined
-  /** Evaluations of the model; more is finer and slower. Default 50. */
+  /** Looks of the model; more is finer and slower. Default 50; 25 of a generator that paints after vectors. */
   readonly steps?: number | undefined
-  /** How closely the text is followed, 1 to 100. Default 7.5. */
+  /** How closely the text is followed, 1 to 100. Default 7.5; 3 of a generator that paints after vectors. */
   readonly guidance?: number | undefined
   /** Default 0. */
   readonly seed?: number | undefined
   /** `ddim` or `pndm`. Default: the one that the model was published with. */
   readonly sampler?: string | undefined
-  /** Dots, multiples of 8. Default: what the model was trained on. */
+  /** Dots, multiples of 8, or just what the model was trained on. Default: that. */
   readonly width?: number | undefined
   readonly height?: number | undefined
   /**
-   * unCLIP: what to paint after: a picture, a video, a sound, motion or a text, as its own encoder understands it. The error
-   * `NOT_AVAILABLE` where the generator of the image is none of unCLIP, or the encoder is missing.
+   * What to paint after: a picture, a video, a sound, motion or a text, as its own encoder understands it. The error
+   * `NOT_AVAILABLE` where the generator of the image paints after texts alone, or no encoder for it shares the generator's space.
    */
   readonly from?: Item | undefined
-  /** unCLIP, in place of `from`: a vector of the joint space at the length that the generator was trained on, not a unit vector. */
+  /**
+   * In place of `from`: a vector of the joint space; for unCLIP at the length that the generator was trained on, not a unit vector.
+   */
   readonly embedding?: Float32Array | undefined
   /** unCLIP: how freely, 0 to 999. Default 0. */
   readonly noiseLevel?: number | undefined
+}
+
+/** Path 4: the same picture with twice as many dots along each side, by the part `upscale` of the picture generator. */
+export interface UpscaleRequest extends Common {
+  readonly task: 'upscale'
+  /** At most 1,048,576 dots. */
+  readonly picture: PictureSource
 }
 
 export type Request =
@@ -327,6 +337,7 @@ export type Request =
   | CountRequest
   | SpeakRequest
   | PaintRequest
+  | UpscaleRequest
 
 export type Task = Request['task']
 export type RequestOf<T extends Task> = Extract<Request, { task: T }>
@@ -468,6 +479,7 @@ export interface Outputs {
   readonly speak: SpeakOutput
   /** RGB; `encodePng` of media makes a file of it. */
   readonly paint: Picture
+  readonly upscale: Picture
 }
 
 export type Event<T extends Task = Task> =

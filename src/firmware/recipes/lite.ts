@@ -1,7 +1,7 @@
 /** What a newcomer gets: real weights that npm serves, pinned twice (reference: lite.md of the project's notes). */
 
 import type { Source } from '../../checkpoint/sources/types.js'
-import { LITE_MOTION, LITE_MOTION_FACTS, type QuantisationPlan } from '../../models/index.js'
+import { LITE_MOTION, LITE_MOTION_FACTS, type QuantisationPlan, SMALL_FLOW_28 } from '../../models/index.js'
 import type { Recipe } from '../recipes.js'
 import { KOKORO } from './kokoro.js'
 import { RESNET50, RESNET50_FILES } from './resnet50.js'
@@ -111,6 +111,26 @@ const MOTION: Source = {
   uris: ['bundled:weights/lite/motion.safetensors'],
 }
 
+const PICTURE_GENERATOR: Source = {
+  name: 'picture-generator.safetensors',
+  sha256: 'd327785786a92c77b895ba7a5dc617cc87919b6ee6d15c8ad917faae98dcaabb',
+  bytes: 6_717_496,
+  licence: 'CC-BY-SA-3.0',
+  publisher: 'this project',
+  note: 'Trained here on MNIST and Fashion-MNIST: see weights/lite/picture-generator.json.',
+  uris: ['bundled:weights/lite/picture-generator.safetensors'],
+}
+
+const UPSCALER: Source = {
+  name: 'upscaler.safetensors',
+  sha256: 'fee32baaf313785641089123d65875a96a15ed63db5f8279410ee5f4d60c283c',
+  bytes: 12_792,
+  licence: 'LicenseRef-ImageNet-terms',
+  publisher: 'this project',
+  note: 'Trained here on a sample of ImageNet, whose terms allow research, not commerce: see weights/lite/upscaler.json.',
+  uris: ['bundled:weights/lite/upscaler.safetensors'],
+}
+
 /**
  * In LLaMA, attn_v is the tensor that suffers most from 4 bit; ffn_down of the first layers and the head follow. With attn_v at
  * 8 bit, q, k and o go along: one product for q|k|v, and 8 bit in blocks of 128 multiplies faster than 4 bit in blocks of 32.
@@ -192,6 +212,24 @@ export const LITE: Recipe = {
       embedding: 'fp16',
       space: SPACE,
       tokenizer: { from: 'file', source: MINILM_TOKENIZER },
+    },
+    'IMG-gen': {
+      architecture: 'small-flow',
+      title: 'small picture generator',
+      weights: PICTURE_GENERATOR,
+      shape: SMALL_FLOW_28,
+      config: { channels: 1, heads: 7 },
+      quantisations: { fp16: { default: 'fp16' }, fp32: { default: 'fp32' } },
+      space: SPACE,
+      graphs: {
+        upscale: {
+          architecture: 'upscaler',
+          title: 'upscaler, twice',
+          weights: UPSCALER,
+          shape: { scale: 2, widths: [32, 16] },
+          quantisation: { default: 'fp32' },
+        },
+      },
     },
     IMG: {
       architecture: 'resnet',

@@ -3,9 +3,11 @@
 import { LETTER_TO_SOUND_TRAINING } from './letter-to-sound.js'
 import type { LiteTraining } from './module.js'
 import { motionTraining } from './motion/motion.js'
+import { trainPictureGenerator } from './picture-generator.js'
 import { PICTURES } from './pictures.js'
 import { PROJECTION_TRAINING } from './projection.js'
 import { SOUNDS } from './sounds.js'
+import { trainUpscaler } from './upscaler.js'
 
 export { type LiteModule, type LiteRecord, type LiteRequest, type LiteTraining, writeLiteModule } from './module.js'
 
@@ -16,4 +18,9 @@ export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {
   sounds: SOUNDS,
   motion: motionTraining,
   projection: PROJECTION_TRAINING,
+  'picture-generator': {
+    about: 'IMG-gen: small pictures after a vector of the joint space; MNIST, Fashion-MNIST',
+    train: trainPictureGenerator,
+  },
+  upscaler: { about: 'IMG-gen, part upscale: twice the dots; 240 photographs', train: trainUpscaler },
 }

@@ -6,10 +6,11 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { writeSafetensors } from '../../checkpoint/index.js'
+import { toHalf } from '../../core/dtypes.js'
 import { atomicWriteFile } from '../../core/files.js'
 import { sha256Hex } from '../../core/hash.js'
 import type { LongOperation } from '../../core/progress.js'
-import type { HostTensor } from '../../core/tensor.js'
+import { type HostTensor, hostTensor } from '../../core/tensor.js'
 import type { Engine } from '../../engine/types.js'
 
 export interface LiteRequest extends LongOperation {
@@ -81,9 +82,23 @@ export async function writeLiteModule(
 }
 
 /** sha-256 over the sorted names and digests of files. */
-export function digestOf(files: ReadonlyMap<string, Uint8Array>): string {
-  const hash = createHash('sha256')
-  for (const [name, bytes] of [...files].sort(([a], [b]) => (a < b ? -1 : 1)))
-    hash.update(`${name}\0${sha256Hex(bytes)}\n`)
-  return hash.digest('hex')
+export const digestOf = (files: ReadonlyMap<string, Uint8Array>): string =>
+  digestOfPins([...files].map(([name, bytes]) => ({ name, sha256: sha256Hex(bytes) })))
+
+/** The same of files whose digests are known. */
+export function digestOfPins(files: readonly { readonly name?: string; readonly sha256: string }[]): string {
+  const lines = files.map(({ name, sha256 }) => `${name}\0${sha256}\n`)
+  return createHash('sha256').update(lines.sort().join('')).digest('hex')
 }
+
+/** Rounded to float16, as the files of the tree are stored. */
+export const halves = (tensors: Readonly<Record<string, HostTensor<'float32'>>>): Record<string, HostTensor> =>
+  Object.fromEntries(
+    Object.entries(tensors).map(([name, { dims, data }]) => [
+      name,
+      hostTensor('float16', dims, toHalf(data) as HostTensor<'float16'>['data']),
+    ]),
+  )
+
+export const parameterCount = (tensors: Readonly<Record<string, HostTensor>>): number =>
+  Object.values(tensors).reduce((sum, { data }) => sum + data.length, 0)
