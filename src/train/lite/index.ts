@@ -22,5 +22,5 @@ export const LITE_TRAININGS: Readonly<Record<string, LiteTraining>> = {
     about: 'IMG-gen: small pictures after a vector of the joint space; MNIST, Fashion-MNIST',
     train: trainPictureGenerator,
   },
-  upscaler: { about: 'IMG-gen, part upscale: twice the dots; 240 photographs', train: trainUpscaler },
+  upscaler: { about: 'IMG-gen, part upscale: twice the dots; 70 photographs', train: trainUpscaler },
 }

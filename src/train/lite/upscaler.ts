@@ -29,9 +29,12 @@ import { digestOf, halves, type LiteModule, type LiteRequest, parameterCount } f
 const CONFIG: UpscalerConfig = { scale: 2, widths: [32, 16] }
 /** Dots along each side of what a sample shows before it is enlarged. */
 const CROP = 24
-const FULL = { pictures: 240, heldOut: 40, batch: 16, steps: 1500, evalEvery: 250, evalSamples: 40 }
+const FULL = { pictures: 70, heldOut: 15, batch: 16, steps: 1500, evalEvery: 250, evalSamples: 15 }
 const SMOKE = { pictures: 4, heldOut: 2, batch: 2, steps: 40, evalEvery: 20, evalSamples: 2 }
 const OPTIMISER = { ...OPTIMISER_DEFAULTS, lr: 2e-3, beta2: 0.99, decay: 0 }
+
+/** Rooms, as a robot sees them; free to use. */
+const PHOTOGRAPHS = 'voc_detection_samples/input/images-optional'
 
 /** One plane, and the same at half the size; both in [0, 1]. */
 interface Pair {
@@ -42,11 +45,11 @@ interface Pair {
   readonly height: number
 }
 
-/** @throws M4Error `FILE_NOT_FOUND` without `imagenet_sample` in the folder of data, `ABORTED` */
+/** @throws M4Error `FILE_NOT_FOUND` without `voc_detection_samples` in the folder of data, `ABORTED` */
 export async function trainUpscaler(request: LiteRequest): Promise<LiteModule> {
   const { engine, home = m4fmHome(), seed = 7, smoke = false, signal, onLine } = request
   const { pictures, heldOut, ...plan } = smoke ? SMOKE : FULL
-  const files = smoke ? undefined : await photographs(join(request.data, 'imagenet_sample'), pictures + heldOut)
+  const files = smoke ? undefined : await photographs(join(request.data, PHOTOGRAPHS), pictures + heldOut)
   const pairs = files ? await Promise.all([...files.values()].map(pairOf)) : madeUpPairs(pictures + heldOut)
   const [train, held] = [pairs.slice(heldOut), pairs.slice(0, heldOut)]
   const weights = startWeights(seed)
@@ -98,16 +101,16 @@ export async function trainUpscaler(request: LiteRequest): Promise<LiteModule> {
       seed,
       data: [
         {
-          name: `imagenet-sample-images, the first ${pictures + heldOut} by name`,
+          name: `Cartucho/mAP, the first ${pictures + heldOut} photographs by name`,
           digest: digestOf(files ?? new Map()),
           samples: pictures,
-          licence: 'ImageNet terms: research, not commercial',
+          licence: 'Apache-2.0',
         },
       ],
       metrics: {
         heldOutPsnrDb: { value: decibels(least), count: heldOut, note: 'one crop of the luminance of each photograph' },
       },
-      licence: 'LicenseRef-ImageNet-terms',
+      licence: 'Apache-2.0',
       parameters: parameterCount(tensors),
       seconds: Math.round(fit.seconds),
       date: new Date().toISOString().slice(0, 10),
