@@ -15,8 +15,8 @@ import { resolveWeights, type Weights, type WeightTensor } from './weights.js'
 export interface JoinConfig {
   /** Width of what it reads, F. */
   readonly in: number
-  /** All features; or of the classes alone, the square roots of their probabilities. */
-  readonly reads: 'features' | 'classes'
+  /** All features (default); or of the classes alone, the square roots of their probabilities. */
+  readonly reads?: 'features' | 'classes'
   /** Between the two layers; absent: one layer. */
   readonly hidden?: number
   /** Width of the joint space, E. */
@@ -59,7 +59,7 @@ export const joinWeights = (config: JoinConfig, weights: Weights): Map<string, W
 
 /** `features` or `classes` [B, F] → `head` [B, E] */
 export function joinGraph(
-  { in: inner, reads, hidden }: JoinConfig,
+  { in: inner, reads = 'features', hidden }: JoinConfig,
   weights: ReadonlyMap<string, WeightTensor>,
   plan: QuantisationPlan,
 ): Graph {
