@@ -229,7 +229,7 @@ describe('an image that feels motion', () => {
     const bare = await match(plain, motion)
     expect(bare.scores[0]).not.toHaveProperty('probability')
     expect(bare).not.toHaveProperty('confident')
-    const facts = (threshold: number) => ({ logitScale: 20, confidence: { threshold, precision: 0.95 } })
+    const facts = (threshold: number) => ({ confidence: { logitScale: 20, threshold } })
     const [sure, unsure] = [await open('sure', facts(0.01)), await open('unsure', facts(0.9999))]
     const answer = await match(sure, motion)
     expect(answer.scores.map(({ label }) => label)).toEqual(bare.scores.map(({ label }) => label))

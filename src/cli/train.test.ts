@@ -76,6 +76,7 @@ describe('options of train', () => {
     const own = ['data', 'out', 'image', 'eval', 'name', 'app', 'licence', 'dryRun', 'fresh', 'checkpointEvery']
     const values: Record<string, unknown> = {
       kind: 'lora',
+      task: 'detect',
       forward: 'image',
       dtype: 'float16',
       columns: 'text=a',
