@@ -122,7 +122,7 @@ describe.skipIf(process.env.M4FM_OFFLINE === '1')('lite', () => {
   test('what the voice says is heard again, words that no dictionary has among it', {
     timeout: 4 * MINUTES,
   }, async () => {
-    const text = 'The ferry leaves at noon. Margaret unboxed her smartwatch in the kitchen.'
+    const text = 'The train leaves at noon. Margaret put her smartwatch on the kitchen table.'
     const said = await firmware.ask({ task: 'speak', text })
     expect(said.report).toMatchObject({ path: 4, modules: [{ role: 'TTS', architecture: 'foreign' }] })
     expect(said.output.sampleRateHz).toBe(24_000)
