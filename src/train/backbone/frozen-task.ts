@@ -4,7 +4,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { bytesOf } from '../../core/tensor.js'
 import type { Graph } from '../../graph/index.js'
 import { type QuantisedRows, quantisedRows } from './dequantise.js'
-import { backwardMatrix, floatMatrix, forwardMatrix } from './int8-matrices.js'
+import { backwardMatrix, bothMatrices, floatMatrix, forwardMatrix, type Int8Matrix } from './int8-matrices.js'
 
 export type Direction = 'backward' | 'forward'
 
@@ -35,24 +35,30 @@ export async function makeMatrices(task: FrozenTask, graph: Graph, done: () => v
   const files: FileHandle[] = []
   try {
     for (const { path } of task.targets) files.push(await open(path, 'r+'))
-    let room = new Int8Array()
+    const rooms = { backward: new Int8Array(), forward: new Int8Array() }
     for (let i = claim(task); i < task.names.length; i = claim(task)) {
       const name = task.names[i]!
       const weight = quantisedRows(graph, nodes.get(name)!)
-      for (const [t, { direction, index }] of task.targets.entries()) {
+      const count = weight.rows * weight.columns
+      const wanted = task.targets.flatMap(({ direction, index }, t) => {
         const entry = index[name]
-        if (!entry) continue
         const put = (data: ArrayBufferView, at: number) => files[t]!.write(bytesOf(data), 0, data.byteLength, at)
-        if (!entry.scales) {
-          await putFloats(weight, (values, at) => put(values, entry.offset + at))
-          continue
-        }
-        const count = weight.rows * weight.columns
-        if (room.length < count) room = new Int8Array(count)
-        const make = direction === 'backward' ? backwardMatrix : forwardMatrix
-        const { codes, scales } = make(weight, room.subarray(0, count))
+        return entry ? [{ direction, entry, put }] : []
+      })
+      for (const { entry, put } of wanted)
+        if (!entry.scales) await putFloats(weight, (values, at) => put(values, entry.offset + at))
+      const quantised = wanted.filter(({ entry }) => entry.scales)
+      for (const { direction } of quantised)
+        if (rooms[direction].length < count) rooms[direction] = new Int8Array(count)
+      const room = (direction: Direction) => rooms[direction].subarray(0, count)
+      const made: Partial<Record<Direction, Int8Matrix>> =
+        quantised.length === 2
+          ? bothMatrices(weight, room('backward'), room('forward'))
+          : Object.fromEntries(quantised.map(({ direction }) => [direction, MAKE[direction](weight, room(direction))]))
+      for (const { direction, entry, put } of quantised) {
+        const { codes, scales } = made[direction]!
         await put(codes, entry.offset)
-        await put(scales, entry.scales.offset)
+        await put(scales, entry.scales!.offset)
       }
       await done()
     }
@@ -60,6 +66,8 @@ export async function makeMatrices(task: FrozenTask, graph: Graph, done: () => v
     for (const file of files) await file.close()
   }
 }
+
+const MAKE = { backward: backwardMatrix, forward: forwardMatrix } as const satisfies Record<Direction, unknown>
 
 const claim = ({ next }: FrozenTask): number => Atomics.add(next, 0, 1)
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Graph, GraphNode } from '../../graph/index.js'
 import { type QuantisedRows, quantisedRows } from './dequantise.js'
-import { backwardMatrix, floatMatrix, forwardMatrix, type Int8Matrix } from './int8-matrices.js'
+import { backwardMatrix, bothMatrices, floatMatrix, forwardMatrix, type Int8Matrix } from './int8-matrices.js'
 
 const node = (op: string, attributes: Record<string, number> = {}) =>
   ({ op, name: 'q', inputs: ['x', 'codes', 'scales'], attributes }) as unknown as GraphNode
@@ -66,6 +66,8 @@ test.each<[string, QuantisedRows]>([
 ])('%s: byte for byte as weight by weight', (_, weight) => {
   expect(backwardMatrix(weight)).toEqual(plainly(weight, 'backward'))
   expect(forwardMatrix(weight)).toEqual(plainly(weight, 'forward'))
+  const both = { backward: plainly(weight, 'backward'), forward: plainly(weight, 'forward') }
+  expect(bothMatrices(weight)).toEqual(both)
 })
 
 test('a matrix after a larger one has nothing of it, and may be written to a place of one’s own', () => {

@@ -35,29 +35,104 @@ export const backwardMatrix = (weight: QuantisedRows, codes = room(weight)): Int
 export const forwardMatrix = (weight: QuantisedRows, codes = room(weight)): Int8Matrix =>
   weight.turned ? keptMatrix(weight.turned, ofSize, codes) : turnedMatrix(weight, ofSize, codes)
 
+/** Both, from rows that are unpacked twice and not three times. */
+export function bothMatrices(
+  weight: QuantisedRows,
+  backward = room(weight),
+  forward = room(weight),
+): { readonly backward: Int8Matrix; readonly forward: Int8Matrix } {
+  const source = weight.turned ?? weight
+  const [keptInverse, turnedInverse] = weight.turned ? [ofSize, ofScale] : [ofScale, ofSize]
+  const [keptCodes, turnedCodes] = weight.turned ? [forward, backward] : [backward, forward]
+  const space = scratch({ ...rowSizes(source, TURNED_ROWS), ...keptSizes(source), ...turnedSizes(source) })
+  const unpack = unpacking(source, space)
+  const keep = keeping(source, keptInverse, keptCodes, space)
+  const turn = turning(source, turnedInverse, turnedCodes, space)
+  const rowBytes = 4 * padded(source.columns)
+  for (let n = 0; n < source.rows; n++) {
+    unpack(n, space.at.values)
+    keep.look()
+  }
+  keep.begin()
+  inGroups(source, (first, next) => {
+    for (let n = first; n < next; n++) {
+      const values = space.at.values + (n - first) * rowBytes
+      unpack(n, values)
+      keep.put(n, values)
+    }
+    turn.put(first, next)
+  })
+  const [kept, turned] = [keep.done(), turn.done()]
+  return weight.turned ? { backward: turned, forward: kept } : { backward: kept, forward: turned }
+}
+
 const room = ({ rows, columns }: QuantisedRows) => new Int8Array(rows * columns)
 
 /** Codes [rows, columns], a scale per column. */
 function keptMatrix(weight: QuantisedRows, inverse: Inverse, codes: Int8Array): Int8Matrix {
-  const { rows, columns } = weight
-  const width = padded(columns)
-  const space = scratch({ ...rowSizes(weight), largest: 4 * width, inverse: 8 * width, codes: width })
-  const { kernels, at, uint8, float32, float64 } = space
+  const space = scratch({ ...rowSizes(weight), ...keptSizes(weight) })
   const unpack = unpacking(weight, space)
-  const { values } = at
-  const end = values + 4 * width
-  for (let n = 0; n < rows; n++) {
+  const keep = keeping(weight, inverse, codes, space)
+  const { values } = space.at
+  for (let n = 0; n < weight.rows; n++) {
     unpack(n, values)
-    kernels.largestOfColumns(values, end, at.largest)
+    keep.look()
   }
-  const largest = float32.slice(at.largest / 4, at.largest / 4 + columns)
-  float64.set(inverses(largest, inverse), at.inverse / 8)
-  for (let n = 0; n < rows; n++) {
+  keep.begin()
+  for (let n = 0; n < weight.rows; n++) {
     unpack(n, values)
-    kernels.keep(values, end, at.inverse, at.codes)
-    codes.set(uint8.subarray(at.codes, at.codes + columns), n * columns)
+    keep.put(n, values)
   }
-  return { codes, scales: largest.map((size) => size / 127) }
+  return keep.done()
+}
+
+/** Codes [columns, rows], a scale per row. */
+function turnedMatrix(weight: QuantisedRows, inverse: Inverse, codes: Int8Array): Int8Matrix {
+  const space = scratch({ ...rowSizes(weight, TURNED_ROWS), ...turnedSizes(weight) })
+  const unpack = unpacking(weight, space)
+  const turn = turning(weight, inverse, codes, space)
+  const rowBytes = 4 * padded(weight.columns)
+  inGroups(weight, (first, next) => {
+    for (let n = first; n < next; n++) unpack(n, space.at.values + (n - first) * rowBytes)
+    turn.put(first, next)
+  })
+  return turn.done()
+}
+
+function inGroups({ rows }: QuantisedRows, group: (first: number, next: number) => void): void {
+  for (let first = 0; first < rows; first += TURNED_ROWS) group(first, Math.min(first + TURNED_ROWS, rows))
+}
+
+type KeptRegion = 'largest' | 'inverse' | 'codes'
+
+const keptSizes = ({ columns }: QuantisedRows): Record<KeptRegion, number> => ({
+  largest: 4 * padded(columns),
+  inverse: 8 * padded(columns),
+  codes: padded(columns),
+})
+
+/** Rows are looked at once for the largest of each column, then put. */
+function keeping(
+  { columns }: QuantisedRows,
+  inverse: Inverse,
+  codes: Int8Array,
+  { kernels, at, uint8, float32, float64 }: Scratch<RowRegion | KeptRegion>,
+) {
+  const rowBytes = 4 * padded(columns)
+  let largest = new Float32Array()
+  return {
+    /** At the first unpacked row. */
+    look: () => kernels.largestOfColumns(at.values, at.values + rowBytes, at.largest),
+    begin: () => {
+      largest = float32.slice(at.largest / 4, at.largest / 4 + columns)
+      float64.set(inverses(largest, inverse), at.inverse / 8)
+    },
+    put: (n: number, values: number) => {
+      kernels.keep(values, values + rowBytes, at.inverse, at.codes)
+      codes.set(uint8.subarray(at.codes, at.codes + columns), n * columns)
+    },
+    done: (): Int8Matrix => ({ codes, scales: largest.map((size) => size / 127) }),
+  }
 }
 
 /** Rows that are gathered before they are written: lines of some length, and few enough to stay in the cache. */
@@ -65,33 +140,41 @@ const TILE_ROWS = 256
 /** Not a power of two, or all lines would compete for the same places of the cache. */
 const LINE_BYTES = TILE_ROWS + 64
 
-/** Codes [columns, rows], a scale per row. */
-function turnedMatrix(weight: QuantisedRows, inverse: Inverse, codes: Int8Array): Int8Matrix {
-  const { rows, columns } = weight
+type TurnedRegion = 'largestOfRow' | 'rowInverse' | 'tile'
+
+const turnedSizes = ({ columns }: QuantisedRows): Record<TurnedRegion, number> => ({
+  largestOfRow: 16,
+  rowInverse: 8 * TURNED_ROWS,
+  tile: padded(columns) * LINE_BYTES,
+})
+
+/** A few unpacked rows at a time, each with a scale of its own, become columns. */
+function turning(
+  { rows, columns }: QuantisedRows,
+  inverse: Inverse,
+  codes: Int8Array,
+  { kernels, at, uint8, float32, float64 }: Scratch<RowRegion | TurnedRegion>,
+) {
   const rowBytes = 4 * padded(columns)
-  const sizes = rowSizes(weight, TURNED_ROWS)
-  const space = scratch({ ...sizes, largest: 16, inverse: 8 * TURNED_ROWS, tile: padded(columns) * LINE_BYTES })
-  const { kernels, at, uint8, float32, float64 } = space
-  const unpack = unpacking(weight, space)
-  const four = float32.subarray(at.largest / 4, at.largest / 4 + 4)
+  const four = float32.subarray(at.largestOfRow / 4, at.largestOfRow / 4 + 4)
   const largest = new Float32Array(rows)
-  for (let first = 0; first < rows; first += TURNED_ROWS) {
-    const next = Math.min(first + TURNED_ROWS, rows)
-    for (let n = first; n < next; n++) {
-      const values = at.values + (n - first) * rowBytes
-      unpack(n, values)
-      kernels.largestOfRow(values, values + rowBytes, at.largest)
-      largest[n] = Math.max(...four)
-    }
-    float64.set(inverses(largest.subarray(first, next), inverse), at.inverse / 8)
-    const column = first % TILE_ROWS
-    kernels.turn(at.values, at.values + rowBytes, rowBytes, at.inverse, at.tile + column, LINE_BYTES)
-    const gathered = column + next - first
-    if (gathered < TILE_ROWS && next < rows) continue
-    for (let k = 0, line = at.tile; k < columns; k++, line += LINE_BYTES)
-      codes.set(uint8.subarray(line, line + gathered), k * rows + next - gathered)
+  return {
+    put: (first: number, next: number) => {
+      for (let n = first; n < next; n++) {
+        const values = at.values + (n - first) * rowBytes
+        kernels.largestOfRow(values, values + rowBytes, at.largestOfRow)
+        largest[n] = Math.max(...four)
+      }
+      float64.set(inverses(largest.subarray(first, next), inverse), at.rowInverse / 8)
+      const column = first % TILE_ROWS
+      kernels.turn(at.values, at.values + rowBytes, rowBytes, at.rowInverse, at.tile + column, LINE_BYTES)
+      const gathered = column + next - first
+      if (gathered < TILE_ROWS && next < rows) return
+      for (let k = 0, line = at.tile; k < columns; k++, line += LINE_BYTES)
+        codes.set(uint8.subarray(line, line + gathered), k * rows + next - gathered)
+    },
+    done: (): Int8Matrix => ({ codes, scales: largest.map((size) => size / 127) }),
   }
-  return { codes, scales: largest.map((size) => size / 127) }
 }
 
 const padded = (columns: number) => Math.ceil(columns / LANES) * LANES
