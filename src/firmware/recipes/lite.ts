@@ -123,7 +123,7 @@ const PICTURE_GENERATOR: Source = {
 
 const UPSCALER: Source = {
   name: 'upscaler.safetensors',
-  sha256: 'ce021efe778b6e2a6bc891b9b8a8508723a52d13779a9ea140aa010f30d38cfb',
+  sha256: '4e2e734ac14ca44e97012ca5a6cf55215afef8368c5e917d30d2065c4dff7784',
   bytes: 12_792,
   licence: 'Apache-2.0',
   publisher: 'm4fm',
