@@ -26,6 +26,9 @@ export interface ProjectionConfig {
   readonly hidden?: number
 }
 
+/** The text around the soft tokens of `lite`: its recipe says it to the runtime, and they are trained in it. */
+export const LITE_SOFT_PROMPT = { before: '', question: '\nQ: {}\nA:', end: '\n' } as const
+
 /** PandaGPT's delta; the LoRA in the same file is an adapter of the backbone. */
 export const PROJECTION_LAYOUT: NameTable = {
   names: { proj: 'llama_proj.weight', 'proj/bias': 'llama_proj.bias' },

@@ -3,7 +3,7 @@
 import { normalSource } from '../../core/random.js'
 import { type HostTensor, hostTensor } from '../../core/tensor.js'
 import type { Image } from '../../firmware/image.js'
-import type { SoftPrompt } from '../../firmware/manifest.js'
+import { LITE_SOFT_PROMPT } from '../../models/index.js'
 import { openFirmware } from '../../runtime/index.js'
 import { readTokenizer } from '../../runtime/module-config.js'
 import { softPromptIds } from '../../runtime/soft-prompt.js'
@@ -12,9 +12,6 @@ import { IGNORED, type TokenRow } from '../backbone/batch.js'
 import type { SoftTokens } from '../backbone/soft-tokens.js'
 import type { LiteRequest } from './module.js'
 import type { Sentence } from './sentences.js'
-
-/** In the recipe too: what is trained is what is asked. */
-export const LITE_SOFT_PROMPT: SoftPrompt = { before: '', question: '\nQ: {}\nA:', end: '\n' }
 
 /** 384 numbers → four tokens of the backbone. */
 export const SOFT: SoftTokens = { features: 384, tokens: 4, hidden: 256 }
