@@ -91,6 +91,23 @@ describe('asked', () => {
     expect(await asked('T51', 'x')).toMatchObject({ code: 2, error: { code: 'UNKNOWN_NAME' } })
   })
 
+  test('the file of an entry goes where its task takes it', async () => {
+    const out = join(home, 'out.png')
+    const [after, enlarged] = [
+      await asked('T48', sample('reading.wav'), '--out', out),
+      await asked('T17', sample('room.jpg'), '--out', out),
+    ]
+    // The toy generator knows nothing but texts, and enlarges nothing: the refusal says so before anything wakes.
+    expect(after.error).toMatchObject({
+      code: 'NOT_AVAILABLE',
+      message: expect.stringContaining('paints after texts alone'),
+    })
+    expect(enlarged.error).toMatchObject({
+      code: 'NOT_AVAILABLE',
+      message: expect.stringContaining('enlarges pictures'),
+    })
+  })
+
   test('`tasks` lists what the image can do', async () => {
     const { stdout } = await m4fm('tasks', 'tiny-random', '--json')
     const listed = JSON.parse(stdout) as { id: string; available: boolean; needs: string[] }[]

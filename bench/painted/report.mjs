@@ -4,7 +4,7 @@ import { table } from '../lib/markdown.mjs'
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`
 
-export function report({ count, steps, guidance, judge, families, msPerPicture }) {
+export function report({ count, steps, guidance, judge, families }) {
   const names = Object.keys(families)
   const rows = names.map((name) => {
     const { recognised, frechet, frechetOfRealHalves } = families[name]
@@ -33,7 +33,7 @@ FID: there is no Inception in it, and numbers of other pages cannot be compared 
 
 ${classes.join('\n')}
 
-One picture takes ${msPerPicture.toFixed(0)} ms where ${count} are painted at once, the reading of the sentences included. The sheet
+The sheet
 [painted.png](painted.png) has a row a class: digits, then clothes.
 `
 }

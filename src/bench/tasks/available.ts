@@ -3,6 +3,7 @@
 import { M4Error } from '../../core/errors.js'
 import type { Manifest } from '../../firmware/manifest.js'
 import { PATHS } from '../../runtime/paths.js'
+import type { Task } from '../../runtime/requests.js'
 import { readsTextsInto } from '../../runtime/space.js'
 import type { BenchTask } from './types.js'
 
@@ -11,6 +12,16 @@ export interface Helpers {
   readonly adapter?: boolean
   /** Labels are given. */
   readonly labels?: boolean
+}
+
+/** What an image lacks where `PATHS` says that it cannot do a task, though its modules are there. */
+const NEEDS: Readonly<Partial<Record<Task, string>>> = {
+  describe: 'a projection from the joint space into the backbone',
+  upscale: 'a generator that enlarges pictures',
+  detect: 'an encoder that gives a vector a patch',
+  keypoints: 'an encoder that gives a vector a patch',
+  segment: 'an encoder that gives a vector a patch',
+  count: 'an encoder that gives a vector a patch',
 }
 
 /** What is missing, in words; nothing where the entry can be answered. */
@@ -28,7 +39,7 @@ export function missingFor(task: BenchTask, manifest: Manifest, { adapter, label
   if (compares && encoder !== 'IMG-gen' && !readsTextsInto(manifest, encoder))
     missing.push(`a joint space of texts and ${encoder}`)
   const path = PATHS[task.ask.task]
-  if (path.needs && !path.needs(manifest)) missing.push('a projection from the joint space into the backbone')
+  if (path.needs && !path.needs(manifest)) missing.push(NEEDS[task.ask.task] ?? `what ${task.ask.task} needs`)
   return missing
 }
 

@@ -48,7 +48,7 @@ export const VISION: readonly BenchTask[] = [
     metric: 'SSIM',
     path: 4,
     takes: { of: 'picture' },
-    ask: { task: 'paint' },
+    ask: { task: 'upscale' },
     needs: ['IMG-gen'],
     sample: PHOTO,
   },

@@ -10,8 +10,9 @@ import { dim } from '../print.js'
 import { checkOptions, requestOf, taskOf } from '../run-requests.js'
 import { checkOut, saveOutput } from '../saved.js'
 
-export const run: CommandAction = async (context, operands, options) => {
-  const entry = await entryOf(options)
+export const run: CommandAction = async (context, words, given) => {
+  const entry = await entryOf(given)
+  const [operands, options] = entry ? inputOf(entry, words, given) : [words, given]
   const task = entry ? entry.ask.task : taskOf(options)
   checkOptions(task, options)
   checkOut(task, options)
@@ -52,6 +53,18 @@ async function entryOf(options: OptionValues): Promise<BenchTask | undefined> {
   const { benchTask, isTaskId } = await import('../../bench/tasks/index.js')
   const name = textOption(options, 'task')
   return name !== undefined && isTaskId(name) ? benchTask(name) : undefined
+}
+
+/** Where the file of an entry goes, for tasks that take theirs as an option: it stands last, behind an image. */
+function inputOf(
+  { ask, takes }: BenchTask,
+  words: readonly string[],
+  options: OptionValues,
+): readonly [readonly string[], OptionValues] {
+  const option = ask.task === 'upscale' ? 'picture' : ask.task === 'paint' && takes.of !== 'text' ? 'from' : undefined
+  const file = words.at(-1)
+  if (!option || file === undefined || options[option] !== undefined) return [words, options]
+  return [words.slice(0, -1), { ...options, [option]: file }]
 }
 
 async function imageAndInput(
